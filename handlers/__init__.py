@@ -1,0 +1,1 @@
+"""The edges: decode, authorise, call one service, reply."""

@@ -98,8 +98,8 @@ class InboxStore(Protocol):
         """Take the key away from everybody but `keep`."""
         ...
 
-    async def close_open_memberships(self, prefix: str, *, now: float) -> None:
-        """Close every open membership whose key starts with `prefix`: after a crash nobody is in a room."""
+    async def open_memberships(self, prefix: str) -> list[tuple[Principal, str]]:
+        """Return (reader, audience) of every open membership whose key starts with `prefix`."""
         ...
 
 

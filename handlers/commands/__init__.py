@@ -1,0 +1,1 @@
+"""What clients can ask for over any socket, once for all transports."""

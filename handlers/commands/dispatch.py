@@ -1,0 +1,103 @@
+"""One client event: find its command, count it, run it, and always return an acknowledgement."""
+
+import asyncio
+import inspect
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from handlers.commands import presence, rooms, session, typing
+from handlers.commands.base import Bucket, Command, CommandServices
+from realtime.clock import Clock
+from realtime.engine.channel import Session
+from realtime.errors import Code, RealtimeError
+from realtime.events import ErrorRaised
+from realtime.metrics import Metrics
+from realtime.publisher import Publisher
+from realtime.ratelimit import RateLimiter
+
+log = structlog.get_logger(__name__)
+
+COMMANDS: Mapping[str, Command] = {
+    **presence.COMMANDS,
+    **rooms.COMMANDS,
+    **session.COMMANDS,
+    **typing.COMMANDS,
+}
+COMMAND_SECONDS = 10.0
+ERROR_EVENT_SECONDS = 5.0
+
+
+class Dispatcher:
+    """Runs the commands of one vocabulary. `inbound` maps wire names to commands."""
+
+    def __init__(
+        self,
+        *,
+        inbound: Mapping[str, str],
+        services: CommandServices,
+        limits: Mapping[Bucket, RateLimiter],
+        publisher: Publisher,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._commands = {name: COMMANDS[command] for name, command in inbound.items()}
+        self._services = services
+        self._limits = limits
+        self._publisher = publisher
+        self._clock = clock
+        self._metrics = metrics
+        # One `error` event per person in five seconds is itself a rate.
+        self._error_events = RateLimiter(per_minute=60 / ERROR_EVENT_SECONDS, burst=1)
+
+    async def run(self, session: Session, event: str, args: Sequence[object]) -> dict[str, object]:
+        """Return the acknowledgement, ``{success: true, ...}`` or ``{success: false, code, message, error}``."""
+        try:
+            answer = await self._run(session, event, args)
+        except RealtimeError as error:
+            self._metrics.client_events.labels(error.code.value).inc()
+            return error.ack()
+        except TimeoutError:
+            log.error(
+                "websocket event timed out", sid=session.sid, user=session.identity.id, websocket_event=event[:40]
+            )
+        except Exception as error:
+            log.error(
+                "websocket event failed",
+                sid=session.sid,
+                user=session.identity.id,
+                websocket_event=event[:40],
+                exc_info=error,
+            )
+        else:
+            self._metrics.client_events.labels("ok").inc()
+            return {"success": True, **answer}
+        self._metrics.client_events.labels(Code.INTERNAL.value).inc()
+        return RealtimeError(Code.INTERNAL, "Internal server error").ack()
+
+    async def _run(self, session: Session, event: str, args: Sequence[object]) -> Mapping[str, object]:
+        command = self._commands.get(event)
+        self._count(session, event, command.bucket if command else Bucket.MESSAGES)
+        if command is None:
+            raise RealtimeError(Code.UNKNOWN_EVENT, "Unknown event")
+        answer = command.run(self._services, session, args[0] if args else None)
+        if inspect.isawaitable(answer):
+            async with asyncio.timeout(COMMAND_SECONDS):
+                answer = await answer
+        return answer
+
+    def _count(self, session: Session, event: str, bucket: Bucket) -> None:
+        """Count the event against its sender's rate. Raises RATE_LIMIT_EXCEEDED; the connection stays."""
+        limiter = self._limits.get(bucket)
+        wait = limiter.hit(session.identity.principal, self._clock()) if limiter else None
+        if wait is None:
+            if bucket is not Bucket.EXEMPT:
+                self._services.presence.beat(session)
+            return
+        error = RealtimeError(
+            Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
+        )
+        if self._error_events.hit(session.identity.principal, self._clock()) is None:
+            raised = ErrorRaised(self._clock(), error.code.value, error.message, event[:128], wait)
+            self._publisher.publish_to_connection(raised, session.sid)
+        raise error

@@ -1,0 +1,204 @@
+"""What every request passes through, outermost first: address, log, errors, CORS and headers, authentication."""
+
+import hmac
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
+
+from handlers.http.base import Access, Handler, member, remember_caller, reply
+from handlers.http.origin import OriginPolicy
+from handlers.http.remote import AddressLimits, is_loopback, remember_remote, remote_address
+from realtime.auth import TokenVerifier, find_credential
+from realtime.errors import Code, RealtimeError
+from realtime.metrics import Metrics
+from realtime.services.directory import Directory
+from realtime.settings import Network
+from rooms.policy import PUBLISHER_ROLES
+
+log = structlog.get_logger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SOCKET_PATH = "/socket.io/"
+
+CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
+CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Requested-With"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def trace(*, trusted: Sequence[Network], metrics: Metrics) -> Middleware:
+    """Find the client's address; afterwards log and count the request. Query strings carry tokens: never logged."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        remember_remote(request, trusted)
+        started = time.monotonic()
+        status = 499
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            spent = time.monotonic() - started
+            route = request.match_info.route.resource
+            name = route.canonical if route is not None else "unmatched"
+            if status != 101:
+                metrics.http_seconds.labels(request.method, name, str(status)).observe(spent)
+            write = log.debug if request.path in (SOCKET_PATH, "/healthz", "/readyz", "/metrics") else log.info
+            write(
+                "http request",
+                method=request.method,
+                path=request.path[:200],
+                status=status,
+                milliseconds=round(spent * 1000, 1),
+                address=remote_address(request),
+            )
+
+    return middleware
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into the error body that all five applications can read."""
+    try:
+        return await handler(request)
+    except RealtimeError as error:
+        return _render(error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = {404: Code.NOT_FOUND, 413: Code.INVALID_PAYLOAD}.get(error.status, Code.INVALID_PAYLOAD)
+        response = _render(RealtimeError(code, error.reason, status=error.status))
+        if hdrs.ALLOW in error.headers:
+            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        return response
+    except Exception as error:
+        log.error("http request failed", method=request.method, path=request.path[:200], exc_info=error)
+        return _render(RealtimeError(Code.INTERNAL, "Internal server error"))
+
+
+def _render(error: RealtimeError) -> web.Response:
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return reply(error.body(), status=error.status, headers=headers)
+
+
+def cors(*, origins: OriginPolicy) -> Middleware:
+    """Echo an allowed origin with credentials, answer preflights, refuse strange pages on the socket path."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        allowed = origin is not None and origins.allows_origin(origin, request)
+        if origin is not None and not allowed and request.path == SOCKET_PATH:
+            raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response: web.StreamResponse = web.Response(status=204 if allowed else 403)
+            if allowed:
+                response.headers["Access-Control-Allow-Methods"] = CORS_METHODS
+                response.headers["Access-Control-Allow-Headers"] = CORS_HEADERS
+                response.headers["Access-Control-Max-Age"] = "600"
+        else:
+            response = await handler(request)
+        if not response.prepared:
+            _secure(response)
+            response.headers.add("Vary", "Origin")
+            if allowed and origin is not None:
+                response.headers["Access-Control-Allow-Origin"] = origin
+                response.headers["Access-Control-Allow-Credentials"] = "true"
+        return response
+
+    return middleware
+
+
+def _secure(response: web.StreamResponse) -> None:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    if response.content_type == "text/html":
+        response.headers["Content-Security-Policy"] = PAGE_POLICY
+
+
+class Authentication:
+    """Verifies the token of a request and whether its role may call the route."""
+
+    def __init__(
+        self,
+        *,
+        access: Mapping[Handler, Access],
+        verifier: TokenVerifier,
+        directory: Directory,
+        origins: OriginPolicy,
+        limits: AddressLimits,
+        metrics_token: str | None,
+        dev: bool,
+    ) -> None:
+        self._access = access
+        self._verifier = verifier
+        self._directory = directory
+        self._origins = origins
+        self._limits = limits
+        self._metrics_token = metrics_token
+        self._dev = dev
+
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.match_info.http_exception is None:
+                await self._admit(request, self._access[request.match_info.handler])
+            return await handler(request)
+
+        return middleware
+
+    async def _admit(self, request: web.Request, access: Access) -> None:
+        if access is Access.OPEN:
+            return
+        if access is Access.METRICS:
+            self._admit_scraper(request)
+            return
+        address = remote_address(request)
+        self._limits.check_failures(address)
+        try:
+            await self._authenticate(request)
+        except RealtimeError as error:
+            if error.code in (Code.AUTH_INVALID, Code.TOKEN_EXPIRED):
+                self._limits.count_failure(address)
+                raise RealtimeError(error.code, "Invalid or expired token") from error
+            raise
+        if not self._allowed(request, access):
+            raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")
+
+    async def _authenticate(self, request: web.Request) -> None:
+        credential = find_credential(query={}, headers=request.headers, cookies=request.cookies)
+        if credential is None:
+            raise RealtimeError(Code.AUTH_REQUIRED, "Authentication required")
+        identity = await self._verifier.verify(credential.token)
+        unsafe = request.method not in SAFE_METHODS
+        if credential.source == "cookie" and unsafe and not self._origins.proves_same_site(request):
+            raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")
+        await self._directory.see(identity)
+        remember_caller(request, identity, self._directory)
+
+    def _allowed(self, request: web.Request, access: Access) -> bool:
+        caller = member(request)
+        if access is Access.ANY:
+            return True
+        if access is Access.USER:
+            return not caller.guest
+        if access is Access.ADMIN:
+            return caller.admin
+        return caller.has(PUBLISHER_ROLES) or (access is Access.TESTER and self._dev)
+
+    def _admit_scraper(self, request: web.Request) -> None:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if self._metrics_token and hmac.compare_digest(given.encode(), self._metrics_token.encode()):
+            return
+        if not is_loopback(remote_address(request)):
+            raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")

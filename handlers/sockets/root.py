@@ -1,0 +1,77 @@
+"""The root namespace ``/``."""
+
+from typing import Any
+
+import structlog
+from socketio.exceptions import ConnectionRefusedError as Refused
+
+from handlers.commands.dispatch import Dispatcher
+from handlers.http.remote import AddressLimits, remote_address
+from handlers.sockets.connect import ConnectMiddleware
+from realtime.engine import RealtimeServer
+from realtime.engine.channel import Channel
+from realtime.errors import Code, RealtimeError
+from realtime.metrics import Metrics
+from realtime.services.sessions import SessionService
+
+log = structlog.get_logger(__name__)
+
+
+class RootNamespace:
+    """Connect, events and disconnect of ``/``."""
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        middleware: ConnectMiddleware,
+        sessions: SessionService,
+        dispatcher: Dispatcher,
+        limits: AddressLimits,
+        metrics: Metrics,
+    ) -> None:
+        self._channel = channel
+        self._middleware = middleware
+        self._sessions = sessions
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._metrics = metrics
+
+    def register(self, server: RealtimeServer) -> None:
+        """Attach the handlers. The catch-all acks every event, unknown ones too."""
+        server.on("connect", self._connect, namespace=self._channel.namespace)
+        server.on("disconnect", self._disconnect, namespace=self._channel.namespace)
+        server.on("*", self._event, namespace=self._channel.namespace)
+
+    async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> None:
+        request = environ["aiohttp.request"]
+        address = remote_address(request)
+        try:
+            identity = await self._middleware(request, auth)
+            self._limits.connect(address)
+            await self._sessions.open(sid, identity, address)
+        except RealtimeError as error:
+            self._metrics.connects.labels(error.code.value).inc()
+            log.info("websocket connect refused", code=error.code.value, address=address)
+            raise Refused(error.message, _details(error)) from error
+        log.info("websocket connected", sid=sid, user=identity.id, guest=identity.guest, address=address)
+
+    async def _event(self, event: str, sid: str, *args: object) -> dict[str, object]:
+        session = self._channel.session(sid)
+        if session is None:
+            return RealtimeError(Code.AUTH_REQUIRED, "The connection is closed").ack()
+        return await self._dispatcher.run(session, event, args)
+
+    async def _disconnect(self, sid: str, reason: str) -> None:
+        session = self._channel.session(sid)
+        if session is not None:
+            self._limits.disconnect(session.address)
+            log.info("websocket disconnected", sid=sid, user=session.identity.id, reason=reason)
+        await self._sessions.close(sid, reason)
+
+
+def _details(error: RealtimeError) -> dict[str, object]:
+    details: dict[str, object] = {"code": error.code.value}
+    if error.retry_after is not None:
+        details["retryAfter"] = error.retry_after
+    return details

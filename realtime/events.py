@@ -1,0 +1,209 @@
+"""Every domain event, declared once. How each vocabulary names and shapes it is in `realtime.dialects`.
+
+An event says what happened, in the server's own words; who hears it is an `Audience`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from realtime.models import JsonObject, Notification, WireId
+from rooms import names
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who hears an event: the connections in any of `rooms`, or everybody.
+
+    Rooms are spelt as on ``/``. `without` is a user none of whose connections hear it.
+    """
+
+    rooms: frozenset[str] = frozenset()
+    everyone: bool = False
+    without: str | None = None
+
+    @classmethod
+    def user(cls, *ids: str) -> "Audience":
+        return cls(rooms=frozenset(names.user(id) for id in ids))
+
+    @classmethod
+    def room(cls, *rooms: str, without: str | None = None) -> "Audience":
+        return cls(rooms=frozenset(rooms), without=without)
+
+    @classmethod
+    def all(cls, *, without: str | None = None) -> "Audience":
+        return cls(everyone=True, without=without)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """The subject of an event, as the clients see people."""
+
+    id: str
+    wire_id: WireId
+    name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of every domain event; `at` is in seconds."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationCreated(Event):
+    """A stored notification, as one reader sees it. `reader` is None for a broadcast frame shared by many."""
+
+    notification: Notification
+    reader: WireId | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadChanged(Event):
+    """The exact number of a person's unread notifications."""
+
+    user: WireId
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CameOnline(Event):
+    person: Person
+
+
+@dataclass(frozen=True, slots=True)
+class WentOffline(Event):
+    person: Person
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityChanged(Event):
+    """For administrators: what a person's status is and how many events they have sent since they came."""
+
+    person: Person
+    status: str
+    actions: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChanged(Event):
+    """A status that a person set, with the data their client sent along."""
+
+    person: Person
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceNoted(Event):
+    """What a person does in a room (`work_order`), or in general."""
+
+    person: Person
+    status: str
+    work_order: WireId | None
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class TypingNoted(Event):
+    """Somebody types to everybody or to one person, with the data their client sent along."""
+
+    person: Person
+    active: bool
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class RoomTypingNoted(Event):
+    """Somebody types, or stopped typing, in a room."""
+
+    person: Person
+    active: bool
+    room: str
+    work_order: WireId | None
+    message: str | None
+
+
+Action = Literal["created", "updated", "status_changed", "assigned", "completed", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrderChanged(Event):
+    id: WireId
+    action: Action
+    row: JsonObject
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrderAssignment(Event):
+    """The same change, for the technician it concerns."""
+
+    id: WireId
+    action: Action
+    row: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class TicketChanged(Event):
+    id: WireId
+    action: Action
+    row: JsonObject
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class BookingChanged(Event):
+    """A booking's new state; `data` holds whatever else the row or the client said."""
+
+    id: WireId | None
+    status: str | None
+    user: WireId | None
+    data: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class TestNotification(Event):
+    """A notification that is shown once and stored nowhere. `user` is None for everybody."""
+
+    title: str
+    message: str
+    type: str
+    user: WireId | None
+
+    __test__ = False
+
+
+@dataclass(frozen=True, slots=True)
+class Custom(Event):
+    """Any event an operator or another backend sends; name and data pass untouched."""
+
+    name: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpired(Event):
+    message: str = "Your session has expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRaised(Event):
+    """An error that is not only the answer to one event."""
+
+    code: str
+    message: str
+    event: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStopping(Event):
+    """The server goes down; `retry_after` seconds is when this client should come back."""
+
+    retry_after: float
+
+
+def catalogue() -> list[type[Event]]:
+    """Return every domain event class."""
+    return sorted(Event.__subclasses__(), key=lambda event: event.__name__)

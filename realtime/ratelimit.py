@@ -1,0 +1,43 @@
+"""GCRA: a rate with a burst, in one number per key, the time at which its bucket will be full again."""
+
+import math
+from collections.abc import Hashable
+
+_SWEEP_EVERY = 1024
+
+
+class RateLimiter:
+    """Allows `burst` events at once and `per_minute` events a minute after that, per key. 0 means no limit.
+
+    A refused event does not use up the bucket. State is one float per key that was active in the last
+    burst's time; idle keys are forgotten.
+    """
+
+    def __init__(self, *, per_minute: float, burst: int | None = None) -> None:
+        self._interval = 60.0 / per_minute if per_minute > 0 else 0.0
+        self._tolerance = self._interval * (burst if burst is not None else max(1, int(per_minute)))
+        self._full_at: dict[Hashable, float] = {}
+        self._uses = 0
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def wait(self, key: Hashable, now: float) -> float | None:
+        """Return None when an event would be allowed now, else the seconds until it would."""
+        if not self._interval:
+            return None
+        ahead = max(self._full_at.get(key, now), now) + self._interval - now - self._tolerance
+        return math.ceil(ahead * 1000) / 1000 if ahead > 1e-9 else None
+
+    def hit(self, key: Hashable, now: float) -> float | None:
+        """Count one event. None when it is allowed, else the seconds until the next one would be."""
+        wait = self.wait(key, now)
+        if wait is None and self._interval:
+            self._full_at[key] = max(self._full_at.get(key, now), now) + self._interval
+            self._uses += 1
+            if self._uses % _SWEEP_EVERY == 0:
+                self._sweep(now)
+        return wait
+
+    def _sweep(self, now: float) -> None:
+        self._full_at = {key: at for key, at in self._full_at.items() if at > now}

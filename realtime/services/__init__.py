@@ -1,0 +1,1 @@
+"""Use cases. A service stores first and publishes after the commit; it knows no transport."""

@@ -1,0 +1,100 @@
+"""Users ever seen, and what a person may do given their token and what an administrator set since."""
+
+from collections import OrderedDict
+
+import structlog
+
+from realtime.auth import Identity
+from realtime.clock import Clock
+from realtime.errors import StoreUnavailable
+from realtime.models import Seen, User, WireId, user_principal, wire_id
+from realtime.store.base import Store
+from rooms import names
+from rooms.policy import ADMIN_ROOM_ROLES, Member
+
+log = structlog.get_logger(__name__)
+
+CACHE_SIZE = 50_000
+ADMIN_AUDIENCE = f"room:{names.ADMIN_ROOM}"
+
+
+class Directory:
+    """The token decides access and the directory decides audiences, with one exception: a role that an
+    administrator set after the token was issued takes away what that role may not do (docs/decisions.md)."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._seen: OrderedDict[str, tuple[Seen, User]] = OrderedDict()
+        self._set_roles: dict[str, tuple[str, float]] = {}
+
+    async def start(self) -> None:
+        self._set_roles = await self._store.roles_set()
+
+    def member(self, identity: Identity) -> Member:
+        """Return what the person may do and hear now."""
+        role, set_at = self._set_roles.get(identity.id, ("", 0.0))
+        newer = bool(role) and not identity.guest and set_at > identity.issued_at
+        return Member(
+            id=identity.id,
+            guest=identity.guest,
+            roles=frozenset({identity.role, role} if newer else {identity.role}),
+            audience=role if newer else identity.role,
+            grants=identity.grants,
+        )
+
+    async def see(self, identity: Identity) -> None:
+        """Record whom a token names. A database that cannot write does not keep people out."""
+        if identity.guest:
+            return
+        seen = Seen(
+            id=identity.id,
+            wire_id=identity.wire_id,
+            role=identity.role,
+            name=identity.name,
+            email=identity.email,
+            issued_at=identity.issued_at,
+        )
+        cached = self._seen.get(identity.id)
+        if cached is not None and cached[0] == seen:
+            self._seen.move_to_end(identity.id)
+            return
+        try:
+            user = await self._store.touch_user(seen, now=self._clock())
+            await self._hold_admin_audience(user)
+        except StoreUnavailable:
+            log.warning("directory not updated: the database is not available", user=identity.id)
+            return
+        self._remember(seen, user)
+
+    async def _hold_admin_audience(self, user: User) -> None:
+        """Notifications to the admin room reach administrators who are offline, too."""
+        if user.role in ADMIN_ROOM_ROLES:
+            await self._store.open_membership(user_principal(user.id), ADMIN_AUDIENCE, now=self._clock())
+        else:
+            await self._store.drop_membership(user_principal(user.id), ADMIN_AUDIENCE)
+
+    def _remember(self, seen: Seen, user: User) -> None:
+        self._seen[seen.id] = (seen, user)
+        if len(self._seen) > CACHE_SIZE:
+            self._seen.popitem(last=False)
+
+    async def user(self, id: str) -> User | None:
+        return await self._store.user(id)
+
+    async def wire_id(self, id: str) -> WireId:
+        """Return a user's id with the JSON type that their client expects."""
+        cached = self._seen.get(id)
+        if cached is not None:
+            return cached[0].wire_id
+        user = await self._store.user(id)
+        return user.wire_id if user else wire_id(id)
+
+    async def set_user(self, id: str, *, role: str | None, name: str | None) -> User:
+        """Store what an administrator set. Live connections are the rooms service's business."""
+        user = await self._store.set_user(id, role=role, name=name, now=self._clock())
+        await self._hold_admin_audience(user)
+        if role is not None:
+            self._set_roles[id] = (role, user.role_set_at)
+        self._seen.pop(id, None)
+        return user

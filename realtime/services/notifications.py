@@ -1,0 +1,218 @@
+"""Notifications: stored first, shown live to whoever is connected, counted exactly.
+
+Counts are never computed from what was sent: after each change the people concerned are marked, and a worker reads
+their true count from the store and pushes it to all of their connections.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from realtime.clock import Clock
+from realtime.engine.channel import Channel
+from realtime.errors import Code, RealtimeError, StoreUnavailable
+from realtime.events import Audience, NotificationCreated, UnreadChanged
+from realtime.metrics import Metrics
+from realtime.models import Content, Draft, InboxQuery, Notification, Principal, Stored, Target, user_principal
+from realtime.publisher import Publisher
+from realtime.services.directory import Directory
+from realtime.store.base import Store
+from rooms import names
+
+log = structlog.get_logger(__name__)
+
+DUE_PER_ROUND = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a request to notify made: rows that are live, or drafts that wait for their time."""
+
+    stored: tuple[Stored, ...] = ()
+    drafts: tuple[Draft, ...] = ()
+
+
+class UnreadCounter:
+    """Pushes the exact count of people who were marked; marks of one person that wait are one push."""
+
+    def __init__(self, *, store: Store, channel: Channel, publisher: Publisher, clock: Clock, metrics: Metrics) -> None:
+        self._store = store
+        self._channel = channel
+        self._publisher = publisher
+        self._clock = clock
+        self._metrics = metrics
+        self._marked: dict[str, None] = {}
+        self._wake = asyncio.Event()
+
+    def mark(self, *users: str) -> None:
+        """Note that somebody's count may have changed. People without a connection are not counted."""
+        for user in users:
+            if self._channel.membership.members(names.user(user)):
+                self._marked[user] = None
+        if self._marked:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Push counts until cancelled."""
+        while True:
+            await self._wake.wait()
+            while self._marked:
+                user = next(iter(self._marked))
+                del self._marked[user]
+                await self._push(user)
+            self._wake.clear()
+
+    async def _push(self, user: str) -> None:
+        sessions = self._channel.of_user(user)
+        if not sessions:
+            return
+        try:
+            count = await self._store.unread_count(user_principal(user), now=self._clock())
+        except StoreUnavailable:
+            self._metrics.loop_failures.labels("unread_counts").inc()
+            log.warning("unread count not pushed: the database is not available", user=user)
+            return
+        event = UnreadChanged(self._clock(), sessions[0].identity.wire_id, count)
+        self._publisher.publish(event, Audience.user(user))
+
+
+class NotificationService:
+    """Sends, schedules, lists and marks notifications."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        publisher: Publisher,
+        channel: Channel,
+        directory: Directory,
+        counter: UnreadCounter,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._publisher = publisher
+        self._channel = channel
+        self._directory = directory
+        self._counter = counter
+        self._clock = clock
+        self._next_run: float | None = None
+
+    async def start(self) -> None:
+        self._next_run = await self._store.next_run()
+
+    async def send(
+        self,
+        targets: Sequence[Target],
+        content: Content,
+        *,
+        sender: Principal | None,
+        dedup_key: str | None = None,
+        run_at: float | None = None,
+    ) -> Sent:
+        """Store one row per target, then show it; with a `run_at` in the future, store drafts instead."""
+        now = self._clock()
+        if run_at is not None and run_at > now:
+            drafts = await self._store.add_drafts(
+                targets, content, sender=sender, run_at=run_at, now=now, dedup_key=dedup_key
+            )
+            self._next_run = run_at if self._next_run is None else min(self._next_run, run_at)
+            return Sent(drafts=tuple(drafts))
+        stored = await self._store.add(targets, content, sender=sender, now=now, dedup_key=dedup_key)
+        for one in stored:
+            if not one.duplicate:
+                await self._show(one.notification)
+        return Sent(stored=tuple(stored))
+
+    async def notify(self, content: Content, *recipients: str, sender: Principal | None) -> None:
+        """Tell single users about something, once each."""
+        targets = [Target(recipient=user_principal(user)) for user in dict.fromkeys(recipients)]
+        if targets:
+            await self.send(targets, content, sender=sender)
+
+    async def _show(self, notification: Notification) -> None:
+        """Send a stored notification to those of its readers who are connected."""
+        target = notification.target
+        if target.recipient is not None:
+            kind, _, id = target.recipient.partition(":")
+            audience = Audience.room(names.guest(id)) if kind == "guest" else Audience.user(id)
+            reader = await self._directory.wire_id(id)
+            self._publisher.publish(NotificationCreated(self._clock(), notification, reader), audience)
+            if kind == "user":
+                self._counter.mark(id)
+            return
+        users = await self._online_readers(target)
+        self._publisher.publish(NotificationCreated(self._clock(), notification, None), Audience.user(*users))
+        self._counter.mark(*users)
+
+    async def _online_readers(self, target: Target) -> list[str]:
+        """Return the users with a connection who can see a broadcast."""
+        online = {s.identity.id: s for s in self._channel.sessions() if not s.identity.guest}
+        audience = target.audience or ""
+        if audience == "all":
+            users = set(online)
+        elif audience.startswith("role:"):
+            users = {user for user, session in online.items() if f"role:{session.member.audience}" == audience}
+        else:
+            holders = await self._store.readers(audience)
+            users = {reader.removeprefix("user:") for reader in holders} & set(online)
+        return sorted(users - {who.removeprefix("user:") for who in target.excluded})
+
+    async def run_due(self) -> int:
+        """Publish the drafts whose time has come; returns how many."""
+        now = self._clock()
+        if self._next_run is None or self._next_run > now:
+            return 0
+        due = await self._store.due_drafts(now=now, limit=DUE_PER_ROUND)
+        published = 0
+        for draft in due:
+            stored = await self._store.publish_draft(draft.id, now=self._clock())
+            if stored is not None and not stored.duplicate:
+                await self._show(stored.notification)
+                published += 1
+        self._next_run = await self._store.next_run()
+        return published
+
+    async def inbox(self, reader: Principal, query: InboxQuery) -> tuple[list[Notification], int, int]:
+        """Return (page, rows that match, unread count)."""
+        now = self._clock()
+        rows, total = await self._store.inbox(reader, query, now=now)
+        return rows, total, await self._store.unread_count(reader, now=now)
+
+    async def unread_count(self, reader: Principal) -> int:
+        return await self._store.unread_count(reader, now=self._clock())
+
+    async def one(self, reader: Principal, id: int) -> Notification:
+        return _found(await self._store.notification(reader, id, now=self._clock()))
+
+    async def set_read(self, reader: Principal, id: int, read: bool) -> Notification:
+        """Raises NOT_FOUND, also for a row of somebody else."""
+        row = _found(await self._store.set_read(reader, id, read, now=self._clock()))
+        self._changed(reader)
+        return row
+
+    async def mark_all_read(self, reader: Principal, up_to: int | None) -> int:
+        count = await self._store.mark_all_read(reader, up_to=up_to, now=self._clock())
+        self._changed(reader)
+        return count
+
+    async def delete(self, reader: Principal, id: int, *, may_cancel: Callable[[Draft], bool]) -> None:
+        """Delete a row for this reader, or cancel a draft that they may cancel. Raises NOT_FOUND."""
+        if await self._store.delete_notification(reader, id, now=self._clock()):
+            self._changed(reader)
+            return
+        draft = await self._store.draft(id)
+        if draft is None or not may_cancel(draft) or not await self._store.cancel_draft(id):
+            raise RealtimeError(Code.NOT_FOUND, "Notification not found")
+
+    def _changed(self, reader: Principal) -> None:
+        kind, _, id = reader.partition(":")
+        if kind == "user":
+            self._counter.mark(id)
+
+
+def _found(row: Notification | None) -> Notification:
+    if row is None:
+        raise RealtimeError(Code.NOT_FOUND, "Notification not found")
+    return row

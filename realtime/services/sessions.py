@@ -1,0 +1,103 @@
+"""The life of a connection, from its token to the end of its token."""
+
+import heapq
+
+import structlog
+
+from realtime.auth import Identity
+from realtime.clock import Clock
+from realtime.engine.channel import Channel, Session
+from realtime.errors import Code, RealtimeError
+from realtime.events import TokenExpired
+from realtime.metrics import Metrics
+from realtime.publisher import Publisher
+from realtime.services.directory import Directory
+from realtime.services.presence import PresenceService
+from realtime.services.rooms import RoomService
+from realtime.services.typing import TypingService
+from rooms.policy import auto_rooms
+
+log = structlog.get_logger(__name__)
+
+SPARE_EXPIRIES = 1000
+
+
+class SessionService:
+    """Admits authenticated connections, ends them with their token, and undoes everything when they go."""
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        directory: Directory,
+        rooms: RoomService,
+        presence: PresenceService,
+        typing: TypingService,
+        publisher: Publisher,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._channel = channel
+        self._directory = directory
+        self._rooms = rooms
+        self._presence = presence
+        self._typing = typing
+        self._publisher = publisher
+        self._clock = clock
+        self._metrics = metrics
+        self._expiries: list[tuple[float, str]] = []
+
+    async def open(self, sid: str, identity: Identity, address: str) -> Session:
+        """Make an authenticated connection reachable in its rooms and its owner present."""
+        await self._directory.see(identity)
+        member = self._directory.member(identity)
+        session = Session(sid=sid, identity=identity, member=member, connected_at=self._clock(), address=address)
+        self._channel.admit(session, auto_rooms(member))
+        self._watch_expiry(session)
+        self._presence.connected(session)
+        self._metrics.connects.labels("accepted").inc()
+        self._metrics.connections.labels(self._channel.namespace).set(len(self._channel))
+        return session
+
+    async def close(self, sid: str, reason: str) -> None:
+        """Undo `open`. The connection is still in its rooms, so that they can be told."""
+        session = self._channel.session(sid)
+        if session is None:
+            return
+        rooms = set(self._channel.membership.rooms(sid))
+        self._typing.disconnected(session)
+        self._channel.membership.remove(sid)
+        self._channel.release(sid)
+        self._presence.disconnected(session, rooms)
+        self._metrics.disconnects.labels(reason).inc()
+        self._metrics.connections.labels(self._channel.namespace).set(len(self._channel))
+        await self._rooms.disconnected(session, rooms)
+
+    async def refresh(self, session: Session, identity: Identity) -> None:
+        """Take over a new token of the same principal. Raises USER_MISMATCH."""
+        if identity.principal != session.identity.principal:
+            raise RealtimeError(Code.USER_MISMATCH, "Authentication error: The token belongs to another user")
+        session.identity = identity
+        await self._directory.see(identity)
+        await self._rooms.reauthorise(session)
+        self._watch_expiry(session)
+
+    def _watch_expiry(self, session: Session) -> None:
+        if session.identity.expires_at is not None:
+            heapq.heappush(self._expiries, (session.identity.expires_at, session.sid))
+        if len(self._expiries) > 2 * len(self._channel) + SPARE_EXPIRIES:
+            # Tokens outlive their connections; without this every reconnect would leave an entry for hours.
+            ends = ((s.identity.expires_at, s.sid) for s in self._channel.sessions())
+            self._expiries = [(at, sid) for at, sid in ends if at is not None]
+            heapq.heapify(self._expiries)
+
+    async def tick(self) -> None:
+        """Disconnect everybody whose token has ended, for good: their client must get a new token."""
+        now = self._clock()
+        while self._expiries and self._expiries[0][0] <= now:
+            at, sid = heapq.heappop(self._expiries)
+            session = self._channel.session(sid)
+            if session is not None and session.identity.expires_at == at:
+                log.info("websocket token expired", sid=sid, user=session.identity.id)
+                self._publisher.publish_to_connection(TokenExpired(now), sid)
+                await self._channel.dismiss(sid)

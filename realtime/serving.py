@@ -1,0 +1,67 @@
+"""Listening, signals and a shutdown that loses nothing."""
+
+import asyncio
+import errno
+import signal
+import ssl
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from realtime.app import PARTS
+from realtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 1024
+REQUEST_SECONDS = 3.0
+"""How long a request that runs at shutdown may take to finish."""
+
+
+class CannotListen(OSError):
+    """A port is busy or an address is not ours; the message says which."""
+
+
+async def serve(app: web.Application, settings: Settings, on_ready: Callable[[list[str]], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then tell clients, flush the store and return.
+
+    `on_ready` gets the URLs. Raises CannotListen, and what opening the store raises.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=REQUEST_SECONDS)
+    await runner.setup()
+    try:
+        urls = await _listen(runner, settings)
+        on_ready(urls)
+        await stop.wait()
+        app[PARTS].stopping = True
+        log.info("shutting down", connections=len(app[PARTS].channel))
+    finally:
+        await runner.cleanup()
+    log.info("stopped")
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> list[str]:
+    context = None
+    if settings.tls_cert and settings.tls_key:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    scheme = "https" if context else "http"
+    urls = []
+    for port in dict.fromkeys((settings.port, *settings.extra_ports)):
+        site = web.TCPSite(runner, settings.host, port, ssl_context=context, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            reason = "the port is already in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+            raise CannotListen(f"cannot listen on {settings.host}:{port}: {reason}") from error
+        server = site._server
+        sockets = getattr(server, "sockets", None) or ()
+        actual = sockets[0].getsockname()[1] if sockets else port
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        urls.append(f"{scheme}://{host}:{actual}")
+    return urls

@@ -1,0 +1,63 @@
+"""Who holds an audience key, and since and until which broadcast.
+
+An interval without a broadcast in it says nothing, so closing it removes it: the table grows with what was
+received and not with every join and leave.
+"""
+
+import sqlite3
+
+from realtime.models import Principal
+from realtime.store.sqlite_rows import dumps, head
+
+HEARD_NOTHING = """NOT EXISTS (
+    SELECT 1 FROM log WHERE log.audience = membership.audience AND log.seq > membership.from_seq)"""
+
+
+def readers(db: sqlite3.Connection, audience: str) -> list[Principal]:
+    found = db.execute(
+        "SELECT reader FROM membership WHERE audience = ? AND to_seq IS NULL ORDER BY reader", (audience,)
+    )
+    return [reader for (reader,) in found]
+
+
+def open_(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
+    """Start at the log's head. An interval that ended there goes on instead."""
+    last = db.execute(
+        "SELECT from_seq, to_seq FROM membership WHERE reader = ? AND audience = ? ORDER BY from_seq DESC LIMIT 1",
+        (reader, audience),
+    ).fetchone()
+    if last is not None and last[1] is None:
+        return
+    start = head(db, "log")
+    if last is not None and last[1] == start:
+        db.execute(
+            "UPDATE membership SET to_seq = NULL WHERE reader = ? AND audience = ? AND from_seq = ?",
+            (reader, audience, last[0]),
+        )
+        return
+    db.execute("INSERT INTO membership VALUES (?, ?, ?, NULL)", (reader, audience, start))
+
+
+def close(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
+    values = {"reader": reader, "audience": audience, "head": head(db, "log")}
+    mine = "reader = :reader AND audience = :audience AND to_seq IS NULL"
+    db.execute(f"DELETE FROM membership WHERE {mine} AND {HEARD_NOTHING}", values)
+    db.execute(f"UPDATE membership SET to_seq = :head WHERE {mine}", values)
+
+
+def close_open(db: sqlite3.Connection, prefix: str) -> None:
+    values = {"prefix": prefix, "end": prefix + "\U0010ffff", "head": head(db, "log")}
+    open_ones = "audience >= :prefix AND audience < :end AND to_seq IS NULL"
+    db.execute(f"DELETE FROM membership WHERE {open_ones} AND {HEARD_NOTHING}", values)
+    db.execute(f"UPDATE membership SET to_seq = :head WHERE {open_ones}", values)
+
+
+def drop(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
+    db.execute("DELETE FROM membership WHERE reader = ? AND audience = ?", (reader, audience))
+
+
+def drop_all(db: sqlite3.Connection, audience: str, keep: frozenset[Principal]) -> None:
+    db.execute(
+        "DELETE FROM membership WHERE audience = ? AND reader NOT IN (SELECT value FROM json_each(?))",
+        (audience, dumps(sorted(keep))),
+    )

@@ -1,0 +1,87 @@
+"""Which connection is in which room. Every operation costs O(rooms of that connection); counts cost O(1)."""
+
+from collections.abc import Iterable, Set
+
+_NOBODY: frozenset[str] = frozenset()
+
+
+class RoomLimit(ValueError):
+    """The connection is in as many rooms as it may be."""
+
+
+class Membership:
+    """A two-way index sid <-> room of one namespace.
+
+    A sid must be `add`ed before it can enter a room, and `remove` takes it out of every room at once, so a
+    connection that is gone can stay nowhere. Empty rooms do not exist.
+    """
+
+    def __init__(self, *, max_rooms: int = 500) -> None:
+        self._max_rooms = max_rooms
+        self._rooms_of: dict[str, set[str]] = {}
+        self._members: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms_of)
+
+    def __contains__(self, sid: object) -> bool:
+        return sid in self._rooms_of
+
+    def add(self, sid: str) -> None:
+        self._rooms_of.setdefault(sid, set())
+
+    def remove(self, sid: str) -> set[str]:
+        """Forget a connection; return the rooms it was in. Unknown sids were in none."""
+        rooms = self._rooms_of.pop(sid, set())
+        for room in rooms:
+            self._drop(room, sid)
+        return rooms
+
+    def enter(self, sid: str, room: str) -> bool:
+        """Put `sid` into `room`; False when it was there already. Raises KeyError, RoomLimit, ValueError."""
+        if not room:
+            raise ValueError("a room needs a name")
+        rooms = self._rooms_of[sid]
+        if room in rooms:
+            return False
+        if len(rooms) >= self._max_rooms:
+            raise RoomLimit(f"a connection may be in {self._max_rooms} rooms")
+        rooms.add(room)
+        self._members.setdefault(room, set()).add(sid)
+        return True
+
+    def leave(self, sid: str, room: str) -> bool:
+        """Take `sid` out of `room`; False when it was not there."""
+        rooms = self._rooms_of.get(sid)
+        if rooms is None or room not in rooms:
+            return False
+        rooms.discard(room)
+        self._drop(room, sid)
+        return True
+
+    def _drop(self, room: str, sid: str) -> None:
+        members = self._members[room]
+        members.discard(sid)
+        if not members:
+            del self._members[room]
+
+    def rooms(self, sid: str) -> Set[str]:
+        """The rooms of a connection: a live view, copy it before changing memberships."""
+        return self._rooms_of.get(sid, _NOBODY)
+
+    def members(self, room: str) -> Set[str]:
+        """The connections in a room: a live view, copy it before changing memberships."""
+        return self._members.get(room, _NOBODY)
+
+    def is_in(self, sid: str, room: str) -> bool:
+        return sid in self._members.get(room, _NOBODY)
+
+    def union(self, rooms: Iterable[str]) -> set[str]:
+        """The connections in any of `rooms`, each once."""
+        return set().union(*(self.members(room) for room in rooms))
+
+    def all(self) -> Set[str]:
+        return self._rooms_of.keys()
+
+    def room_names(self) -> Set[str]:
+        return self._members.keys()
