@@ -32,7 +32,9 @@ async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
     """Start servers with settings of one's own; all are stopped at the end."""
     started: list[Running] = []
 
-    async def run(*, dev: bool = False, path: Path | None = None, app: dict[str, Any] | None = None, **more: Any) -> Running:
+    async def run(
+        *, dev: bool = False, path: Path | None = None, app: dict[str, Any] | None = None, **more: Any
+    ) -> Running:
         running = await start(settings_for(path or tmp_path, **more), dev=dev, **(app or {}))
         started.append(running)
         return running

@@ -122,7 +122,7 @@ class Running:
         **claims: Any,
     ) -> Client:
         """Connect to ``/``; raises socketio.exceptions.ConnectionError when refused."""
-        client = Client(socketio.AsyncClient(reconnection=False))
+        client = Client(socketio.AsyncClient(reconnection=False, http_session=self.http))
 
         async def hear(event: str, *args: Any) -> None:
             client.heard.append((event, args[0] if args else None))
@@ -139,9 +139,7 @@ class Running:
         self.clients.append(client)
         return client
 
-    async def call(
-        self, method: str, path: str, *, by: dict[str, str] | None = None, **more: Any
-    ) -> tuple[int, Any]:
+    async def call(self, method: str, path: str, *, by: dict[str, str] | None = None, **more: Any) -> tuple[int, Any]:
         """Return (status, decoded body) of one request; `by` is a header such as `bearer(1, "admin")`."""
         headers = {**(by or {}), **more.pop("headers", {})}
         async with self.http.request(method, self.url + path, headers=headers, **more) as response:
@@ -161,4 +159,4 @@ async def start(settings: Settings, *, dev: bool = False, **more: Any) -> Runnin
     app = create_app(settings, dev=dev, **more)
     server = TestServer(app, host="127.0.0.1", shutdown_timeout=2.0)
     await server.start_server()
-    return Running(server, app, aiohttp.ClientSession())
+    return Running(server, app, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))

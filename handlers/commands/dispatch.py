@@ -89,7 +89,7 @@ class Dispatcher:
     def _count(self, session: Session, event: str, bucket: Bucket) -> None:
         """Count the event against its sender's rate. Raises RATE_LIMIT_EXCEEDED; the connection stays."""
         limiter = self._limits.get(bucket)
-        wait = limiter.hit(session.identity.principal, self._clock()) if limiter else None
+        wait = limiter.hit(session.identity.principal, self._clock()) if limiter is not None else None
         if wait is None:
             if bucket is not Bucket.EXEMPT:
                 self._services.presence.beat(session)

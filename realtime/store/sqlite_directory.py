@@ -1,5 +1,7 @@
 """Users ever seen, and the memberships that follow from being one."""
 
+# ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
+
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace

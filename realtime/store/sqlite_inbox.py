@@ -10,6 +10,8 @@ The cursor may pass rows that the reader cannot see, because such rows never bec
 starts at the log's head, and everything under the cursor is at or below the head of its time.
 """
 
+# ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
+
 import math
 import sqlite3
 
@@ -68,9 +70,7 @@ SET_STATE = """INSERT INTO broadcast_state (reader, seq, read_at, hidden) VALUES
     ON CONFLICT (reader, seq) DO UPDATE SET read_at = excluded.read_at, hidden = excluded.hidden"""
 
 
-def page(
-    db: sqlite3.Connection, reader: Principal, query: InboxQuery, *, now: float
-) -> tuple[list[Notification], int]:
+def page(db: sqlite3.Connection, reader: Principal, query: InboxQuery, *, now: float) -> tuple[list[Notification], int]:
     """Return the rows of the page and how many match without paging."""
     values = {
         "reader": reader,

@@ -4,6 +4,8 @@ An interval without a broadcast in it says nothing, so closing it removes it: th
 received and not with every join and leave.
 """
 
+# ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
+
 import sqlite3
 
 from realtime.models import Principal
@@ -45,11 +47,12 @@ def close(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
     db.execute(f"UPDATE membership SET to_seq = :head WHERE {mine}", values)
 
 
-def close_open(db: sqlite3.Connection, prefix: str) -> None:
-    values = {"prefix": prefix, "end": prefix + "\U0010ffff", "head": head(db, "log")}
-    open_ones = "audience >= :prefix AND audience < :end AND to_seq IS NULL"
-    db.execute(f"DELETE FROM membership WHERE {open_ones} AND {HEARD_NOTHING}", values)
-    db.execute(f"UPDATE membership SET to_seq = :head WHERE {open_ones}", values)
+def open_ones(db: sqlite3.Connection, prefix: str) -> list[tuple[Principal, str]]:
+    found = db.execute(
+        "SELECT reader, audience FROM membership WHERE audience >= ? AND audience < ? AND to_seq IS NULL",
+        (prefix, prefix + "\U0010ffff"),
+    )
+    return found.fetchall()
 
 
 def drop(db: sqlite3.Connection, reader: Principal, audience: str) -> None:

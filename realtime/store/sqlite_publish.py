@@ -1,5 +1,7 @@
 """How a notification comes into being: at once, or as a draft that is published later."""
 
+# ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
+
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field

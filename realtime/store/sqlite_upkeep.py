@@ -12,12 +12,12 @@ PROBE_BYTES = 16 * 1024
 """More than a few pages, so that a check needs room that the file may not have."""
 
 EXPIRED_STATES = """DELETE FROM broadcast_state WHERE (reader, seq) IN (
-    SELECT s.reader, s.seq FROM (SELECT seq FROM log WHERE expires_at <= :now LIMIT :rows) AS l
+    SELECT s.reader, s.seq FROM (SELECT seq FROM log WHERE expires_at <= :now ORDER BY expires_at, seq LIMIT :rows) AS l
     CROSS JOIN broadcast_state AS s ON s.seq = l.seq LIMIT :rows)"""
 
 EXPIRED = (
     "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE expires_at <= :now LIMIT :rows)",
-    "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE expires_at <= :now LIMIT :rows)",
+    "DELETE FROM log WHERE seq IN (SELECT seq FROM log WHERE expires_at <= :now ORDER BY expires_at, seq LIMIT :rows)",
     """DELETE FROM dedup WHERE (target, key) IN (
         SELECT target, key FROM dedup WHERE expires_at <= :now LIMIT :rows)""",
     "DELETE FROM request WHERE rowid IN (SELECT rowid FROM request WHERE expires_at <= :now LIMIT :rows)",

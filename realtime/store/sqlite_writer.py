@@ -182,7 +182,7 @@ class Writer:
         db.execute("SAVEPOINT job")
         try:
             job.result = job.work(db)
-        except BaseException as error:  # noqa: BLE001 - travels to the caller
+        except BaseException as error:
             if not db.in_transaction:
                 raise _TransactionLost from error
             db.execute("ROLLBACK TO job")

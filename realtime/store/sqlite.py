@@ -1,0 +1,236 @@
+"""The default store: one SQLite file, one thread that writes, a few that read.
+
+What each method does is in the sqlite_* modules, as functions of a connection; here is only who runs them.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from realtime.errors import StoreUnavailable
+from realtime.models import (
+    Change,
+    Content,
+    Draft,
+    EntityQuery,
+    InboxQuery,
+    JsonObject,
+    Notification,
+    Principal,
+    Replay,
+    Seen,
+    Stored,
+    Target,
+    User,
+)
+from realtime.store import sqlite_directory as directory
+from realtime.store import sqlite_entities as rows
+from realtime.store import sqlite_inbox as inbox
+from realtime.store import sqlite_membership as membership
+from realtime.store import sqlite_publish as publish
+from realtime.store import sqlite_upkeep as upkeep
+from realtime.store.sqlite_file import DatabaseFile
+from realtime.store.sqlite_readers import Readers
+from realtime.store.sqlite_writer import Work, Writer
+
+PAGES_MAX = 2**30 - 1
+"""SQLite's own limit: 4 TB at 4 KB a page."""
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """Implements `realtime.store.base.Store`.
+
+    A path of `:memory:` keeps nothing and reads on the writer's thread. Without `exclusive` another process may
+    write too (a tool beside the server); it must not serve, as it takes the server's running requests for dead.
+    All methods belong to the event loop that called `open`.
+    """
+
+    def __init__(self, path: Path | str, *, exclusive: bool = True) -> None:
+        self._file = DatabaseFile(path, exclusive=exclusive)
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
+        self._boot = ""
+
+    @property
+    def commits(self) -> int:
+        """Transactions committed since `open`."""
+        return self._writer.commits if self._writer else 0
+
+    @property
+    def jobs(self) -> int:
+        """Writes committed since `open`; over `commits`, the size of a group."""
+        return self._writer.jobs if self._writer else 0
+
+    async def open(self) -> None:
+        """Open or create the database. Raises StoreRefused and StoreUnavailable, and then holds nothing."""
+        if self._writer is not None:
+            raise RuntimeError("the store has been opened before")
+        writer = Writer(self._file.connect_writer, self._file.disconnect_writer)
+        await writer.start()
+        self._boot = secrets.token_hex(8)
+        self._readers = None if self._file.in_memory else Readers(self._file.connect_reader)
+        self._writer = writer
+
+    async def close(self) -> None:
+        if self._readers is not None:
+            await self._readers.stop()
+        if self._writer is not None:
+            await self._writer.stop()
+
+    async def check(self) -> None:
+        await self._write(upkeep.probe)
+
+    async def sweep(self, *, now: float) -> int:
+        total, more = 0, True
+        while more:
+            removed, more = await self._write(lambda db: upkeep.sweep_some(db, now=now))
+            total += removed
+        return total
+
+    async def limit_pages(self, pages: int | None) -> None:
+        """Keep the file from growing beyond `pages` (as a full disk would); None lifts the limit.
+
+        Lasts until `close`. A limit below the present size is the present size.
+        """
+        await self._write(lambda db: db.execute(f"PRAGMA max_page_count = {int(pages or PAGES_MAX)}").fetchone())
+
+    async def add(
+        self,
+        targets: Sequence[Target],
+        content: Content,
+        *,
+        sender: Principal | None,
+        now: float,
+        dedup_key: str | None = None,
+    ) -> list[Stored]:
+        message = publish.Message.encode(content, sender, dedup_key)
+        return await self._write(lambda db: publish.add(db, targets, message, now=now))
+
+    async def inbox(self, reader: Principal, query: InboxQuery, *, now: float) -> tuple[list[Notification], int]:
+        return await self._read(lambda db: inbox.page(db, reader, query, now=now))
+
+    async def notification(self, reader: Principal, id: int, *, now: float) -> Notification | None:
+        return await self._read(lambda db: inbox.notification(db, reader, id, now=now))
+
+    async def unread_count(self, reader: Principal, *, now: float) -> int:
+        return await self._read(lambda db: inbox.unread_count(db, reader, now=now))
+
+    async def set_read(self, reader: Principal, id: int, read: bool, *, now: float) -> Notification | None:
+        return await self._write(lambda db: inbox.set_read(db, reader, id, read, now=now))
+
+    async def mark_all_read(self, reader: Principal, *, up_to: int | None, now: float) -> int:
+        return await self._write(lambda db: inbox.mark_all_read(db, reader, up_to, now=now))
+
+    async def delete_notification(self, reader: Principal, id: int, *, now: float) -> bool:
+        return await self._write(lambda db: inbox.delete(db, reader, id, now=now))
+
+    async def readers(self, audience: str) -> list[Principal]:
+        return await self._read(lambda db: membership.readers(db, audience))
+
+    async def open_membership(self, reader: Principal, audience: str, *, now: float) -> None:
+        await self._write(lambda db: membership.open_(db, reader, audience))
+
+    async def close_membership(self, reader: Principal, audience: str, *, now: float) -> None:
+        await self._write(lambda db: membership.close(db, reader, audience))
+
+    async def drop_membership(self, reader: Principal, audience: str) -> None:
+        await self._write(lambda db: membership.drop(db, reader, audience))
+
+    async def drop_audience(self, audience: str, *, keep: frozenset[Principal] = frozenset()) -> None:
+        await self._write(lambda db: membership.drop_all(db, audience, keep))
+
+    async def open_memberships(self, prefix: str) -> list[tuple[Principal, str]]:
+        return await self._read(lambda db: membership.open_ones(db, prefix))
+
+    async def add_drafts(
+        self,
+        targets: Sequence[Target],
+        content: Content,
+        *,
+        sender: Principal | None,
+        run_at: float,
+        now: float,
+        dedup_key: str | None = None,
+    ) -> list[Draft]:
+        message = publish.Message.encode(content, sender, dedup_key)
+        return await self._write(lambda db: publish.add_drafts(db, targets, message, run_at=run_at, now=now))
+
+    async def draft(self, id: int) -> Draft | None:
+        return await self._read(lambda db: publish.draft(db, id))
+
+    async def next_run(self) -> float | None:
+        return await self._read(publish.next_run)
+
+    async def due_drafts(self, *, now: float, limit: int) -> list[Draft]:
+        return await self._read(lambda db: publish.due_drafts(db, now=now, limit=limit))
+
+    async def publish_draft(self, id: int, *, now: float) -> Stored | None:
+        return await self._write(lambda db: publish.publish_draft(db, id, now=now))
+
+    async def cancel_draft(self, id: int) -> bool:
+        return await self._write(lambda db: publish.cancel_draft(db, id))
+
+    async def entity(self, kind: str, id: str) -> JsonObject | None:
+        return await self._read(lambda db: rows.entity(db, kind, id))
+
+    async def entities(self, kind: str, query: EntityQuery) -> tuple[list[JsonObject], int]:
+        return await self._read(lambda db: rows.entities(db, kind, query))
+
+    async def change_entity(
+        self,
+        kind: str,
+        id: str,
+        change: Callable[[JsonObject | None], JsonObject | None],
+        *,
+        name_fields: Sequence[str] = (),
+    ) -> Change:
+        """`change` runs on the writer's thread."""
+        return await self._write(lambda db: rows.change(db, kind, id, change, name_fields))
+
+    async def create_entity(
+        self, kind: str, build: Callable[[int], JsonObject], *, name_fields: Sequence[str] = ()
+    ) -> JsonObject:
+        """`build` runs on the writer's thread."""
+        return await self._write(lambda db: rows.create(db, kind, build, name_fields))
+
+    async def touch_user(self, seen: Seen, *, now: float) -> User:
+        """Reads first: almost every connection brings a token that says nothing new."""
+        old = await self.user(seen.id)
+        if old is not None and directory.same(old, directory.seen_again(old, seen, now=now)):
+            return old
+        return await self._write(lambda db: directory.touch(db, seen, now=now))
+
+    async def user(self, id: str) -> User | None:
+        return await self._read(lambda db: directory.user(db, id))
+
+    async def set_user(self, id: str, *, role: str | None, name: str | None, now: float) -> User:
+        return await self._write(lambda db: directory.set_user(db, id, role=role, name=name, now=now))
+
+    async def set_last_seen(self, seen: Mapping[str, tuple[str, float]]) -> None:
+        await self._write(lambda db: directory.set_last_seen(db, seen))
+
+    async def roles_set(self) -> dict[str, tuple[str, float]]:
+        return await self._read(directory.roles_set)
+
+    async def begin_request(self, principal: Principal, key: str, fingerprint: str, *, now: float) -> Replay | None:
+        boot = self._boot
+        return await self._write(lambda db: upkeep.begin_request(db, principal, key, fingerprint, boot=boot, now=now))
+
+    async def finish_request(self, principal: Principal, key: str, *, status: int, body: bytes) -> None:
+        await self._write(lambda db: upkeep.finish_request(db, principal, key, status=status, body=body))
+
+    async def forget_request(self, principal: Principal, key: str) -> None:
+        await self._write(lambda db: upkeep.forget_request(db, principal, key))
+
+    async def _write(self, work: Work[T]) -> T:
+        if self._writer is None:
+            raise StoreUnavailable("The database is not open")
+        return await self._writer.submit(work)
+
+    async def _read(self, work: Work[T]) -> T:
+        if self._readers is None:
+            return await self._write(work)
+        return await self._readers.run(work)
