@@ -101,6 +101,7 @@ class Running:
     app: web.Application
     http: aiohttp.ClientSession
     clients: list[Client] = field(default_factory=list)
+    jars: list[aiohttp.ClientSession] = field(default_factory=list)
 
     @property
     def parts(self) -> Parts:
@@ -122,7 +123,7 @@ class Running:
         **claims: Any,
     ) -> Client:
         """Connect to ``/``; raises socketio.exceptions.ConnectionError when refused."""
-        client = Client(socketio.AsyncClient(reconnection=False, http_session=self.http))
+        client = Client(socketio.AsyncClient(reconnection=False, http_session=self._session_for(headers)))
 
         async def hear(event: str, *args: Any) -> None:
             client.heard.append((event, args[0] if args else None))
@@ -139,6 +140,13 @@ class Running:
         self.clients.append(client)
         return client
 
+    def _session_for(self, headers: dict[str, str] | None) -> aiohttp.ClientSession:
+        """Cookies need a jar of their own: the shared session keeps none, so that no test leaks into the next call."""
+        if not headers or "Cookie" not in headers:
+            return self.http
+        self.jars.append(aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)))
+        return self.jars[-1]
+
     async def call(self, method: str, path: str, *, by: dict[str, str] | None = None, **more: Any) -> tuple[int, Any]:
         """Return (status, decoded body) of one request; `by` is a header such as `bearer(1, "admin")`."""
         headers = {**(by or {}), **more.pop("headers", {})}
@@ -150,7 +158,8 @@ class Running:
     async def stop(self) -> None:
         for client in self.clients:
             await client.close()
-        await self.http.close()
+        for session in (self.http, *self.jars):
+            await session.close()
         await self.server.close()
 
 
