@@ -252,6 +252,7 @@ class _Builder:
         app.cleanup_ctx.append(self._run_store)
         app.cleanup_ctx.append(self._run_background)
         app.on_shutdown.append(self._say_goodbye)
+        app.on_response_prepare.append(middleware.secure)
         return app
 
     def _resources(self) -> list[Resource]:

@@ -109,7 +109,6 @@ def cors(*, origins: OriginPolicy) -> Middleware:
         else:
             response = await handler(request)
         if not response.prepared:
-            _secure(response)
             response.headers.add("Vary", "Origin")
             if allowed and origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin
@@ -119,7 +118,9 @@ def cors(*, origins: OriginPolicy) -> Middleware:
     return middleware
 
 
-def _secure(response: web.StreamResponse) -> None:
+async def secure(_request: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers that every response carries, once its content type is known."""
+    response.headers["Server"] = "roomcast"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     if response.content_type == "text/html":

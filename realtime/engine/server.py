@@ -106,11 +106,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return_exceptions=True,
         )
         deadline = asyncio.get_running_loop().time() + grace
-        while self.sockets and asyncio.get_running_loop().time() < deadline:
-            self.sockets = {sid: s for sid, s in self.sockets.items() if s.upgraded}
+        # A polling session has no connection of its own to wait for.
+        while any(session.upgraded for session in self.sockets.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                break
             await asyncio.sleep(0.02)
         for session in list(self.sockets.values()):
             session.abort()
+        self.sockets.clear()
 
 
 class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]

@@ -1,7 +1,5 @@
 """Business rows as JSON, found by kind and id, by field values and by the people they name."""
 
-# ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
-
 import re
 import sqlite3
 from collections.abc import Callable, Sequence

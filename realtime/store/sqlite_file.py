@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from realtime.errors import StoreRefused, StoreUnavailable
-from realtime.store.sqlite_schema import migrate
+from realtime.store.sqlite_schema import migrate, require_ours
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's lock before it is StoreUnavailable."""
@@ -113,12 +113,13 @@ class DatabaseFile:
         )
 
     def _set_up(self, db: sqlite3.Connection) -> None:
+        require_ours(db, str(self._path))
         mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal" and not self.in_memory:
             raise StoreRefused(f"{self._path} is on a file system without SQLite's WAL mode. Use a local disk")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
-        migrate(db, str(self._path))
+        migrate(db)
 
     def _explained(self, error: sqlite3.Error | OSError) -> StoreRefused | StoreUnavailable:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

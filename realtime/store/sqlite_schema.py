@@ -85,12 +85,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 VERSION = len(MIGRATIONS)
 
 
-def migrate(db: sqlite3.Connection, name: str) -> None:
-    """Bring a database to VERSION, one transaction per step.
+def require_ours(db: sqlite3.Connection, name: str) -> None:
+    """Raise StoreRefused for a newer database and for one of another program. Writes nothing.
 
-    Raises StoreRefused for a newer database and for one of another program. `name` is for the message.
+    `name` is for the message.
     """
-    _require_ours(db, name)
+    version = _pragma(db, "user_version")
+    application = _pragma(db, "application_id")
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise StoreRefused(
+                f"{name} was written by a newer Roomcast: its schema has version {version}, this program knows "
+                f"{VERSION}. Run the newer program, or restore the backup from before the upgrade"
+            )
+        return
+    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application or version or tables:
+        raise StoreRefused(f"{name} is the database of another program. Choose another DATABASE_URL")
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database that `require_ours` let pass to VERSION, one transaction per step."""
     while (version := _pragma(db, "user_version")) < VERSION:
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -108,21 +123,6 @@ def _apply(db: sqlite3.Connection, version: int) -> None:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {version + 1}")
-
-
-def _require_ours(db: sqlite3.Connection, name: str) -> None:
-    version = _pragma(db, "user_version")
-    application = _pragma(db, "application_id")
-    if application == APPLICATION_ID:
-        if version > VERSION:
-            raise StoreRefused(
-                f"{name} was written by a newer Roomcast: its schema has version {version}, this program knows "
-                f"{VERSION}. Run the newer program, or restore the backup from before the upgrade"
-            )
-        return
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application or version or tables:
-        raise StoreRefused(f"{name} is the database of another program. Choose another DATABASE_URL")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -1,7 +1,7 @@
 """Connecting to ``/``: tokens, refusals, expiry and refresh."""
 
-import socketio
 import pytest
+import socketio
 
 from realtime.errors import StoreUnavailable
 from tests.conftest import Starter
