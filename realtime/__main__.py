@@ -93,7 +93,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _ready(urls: list[str], settings: Settings, *, dev: bool) -> None:
-    log.info("listening on " + ", ".join(urls))
+    message = f"listening on {', '.join(urls)}"
+    log.info(message)
     if not dev or not settings.jwt_secret:
         return
     click.echo(f"\n  Test page   {urls[0]}/socket-example.html")

@@ -27,12 +27,12 @@ def _audience(services: CommandServices, session: Session, data: dict[str, objec
     if room is not None:
         name = services.rooms.require_inside(session, room).name
         return name, Audience.room(name, without=me)
+    if session.identity.guest:
+        raise RealtimeError(Code.FORBIDDEN, "Guests may type only into rooms they are in")
     receiver = data.get("receiverId", data.get("to"))
     if receiver is not None:
         name = names.user(entity_id(receiver, "receiverId"))
         return name, Audience.room(name, without=me)
-    if session.identity.guest:
-        raise RealtimeError(Code.FORBIDDEN, "Guests may not address everybody")
     return "", Audience.all(without=me)
 
 

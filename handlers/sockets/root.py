@@ -8,6 +8,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from handlers.commands.dispatch import Dispatcher
 from handlers.http.remote import AddressLimits, remote_address
 from handlers.sockets.connect import ConnectMiddleware
+from realtime.auth import Identity
 from realtime.engine import RealtimeServer
 from realtime.engine.channel import Channel
 from realtime.errors import Code, RealtimeError
@@ -48,13 +49,21 @@ class RootNamespace:
         address = remote_address(request)
         try:
             identity = await self._middleware(request, auth)
-            self._limits.connect(address)
-            await self._sessions.open(sid, identity, address)
+            await self._open(sid, identity, address)
         except RealtimeError as error:
             self._metrics.connects.labels(error.code.value).inc()
             log.info("websocket connect refused", code=error.code.value, address=address)
             raise Refused(error.message, _details(error)) from error
         log.info("websocket connected", sid=sid, user=identity.id, guest=identity.guest, address=address)
+
+    async def _open(self, sid: str, identity: Identity, address: str) -> None:
+        self._limits.connect(address)
+        try:
+            await self._sessions.open(sid, identity, address)
+        except BaseException:
+            if self._channel.session(sid) is None:  # else the disconnect handler counts it down
+                self._limits.disconnect(address)
+            raise
 
     async def _event(self, event: str, sid: str, *args: object) -> dict[str, object]:
         session = self._channel.session(sid)
