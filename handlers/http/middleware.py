@@ -1,6 +1,7 @@
 """What every request passes through, outermost first: address, log, errors, CORS and headers, authentication."""
 
 import hmac
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -85,7 +86,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _render(error: RealtimeError) -> web.Response:
     headers = {}
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return reply(error.body(), status=error.status, headers=headers)
@@ -99,9 +100,9 @@ def cors(*, origins: OriginPolicy) -> Middleware:
         origin = request.headers.get("Origin")
         allowed = origin is not None and origins.allows_origin(origin, request)
         if origin is not None and not allowed and request.path == SOCKET_PATH:
-            raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            response: web.StreamResponse = web.Response(status=204 if allowed else 403)
+            response: web.StreamResponse = _render(RealtimeError(Code.FORBIDDEN, "Origin not allowed"))
+        elif request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response = web.Response(status=204 if allowed else 403)
             if allowed:
                 response.headers["Access-Control-Allow-Methods"] = CORS_METHODS
                 response.headers["Access-Control-Allow-Headers"] = CORS_HEADERS

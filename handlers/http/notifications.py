@@ -32,11 +32,13 @@ from rooms.policy import PUBLISHER_ROLES, Member
 
 MAX_RECIPIENTS = 10_000
 METADATA_BYTES = 8192
+LAST_MOMENT = 253_402_300_799
+"""The last second of the year 9999: later ones, which a zone can name, cannot be written as ISO-8601."""
 PREFIXES = ("/api/notifications", "/notifications")
 
 
 class Moment(fields.Field[float]):
-    """ISO-8601 with or without a zone (then UTC), as seconds."""
+    """ISO-8601 with or without a zone (then UTC), from 1970 to the end of 9999, as seconds."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
         if not isinstance(value, str):
@@ -46,12 +48,18 @@ class Moment(fields.Field[float]):
             seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError) as error:
             raise ValidationError("Must be an ISO-8601 time.") from error
+        if not 0 <= seconds <= LAST_MOMENT:
+            raise ValidationError("Must be a time from 1970 to 9999.")
         return seconds
 
 
 def _safe_url(value: str) -> None:
     """A link that a page may put into an href: relative, or http(s). Never javascript:."""
-    if any(ord(c) < 0x20 or c in "\\ " for c in value) or urlsplit(value).scheme not in ("", "http", "https"):
+    try:
+        scheme = urlsplit(value).scheme
+    except ValueError:
+        scheme = "malformed"
+    if any(ord(c) < 0x20 or c in "\\ " for c in value) or scheme not in ("", "http", "https"):
         raise ValidationError("Must be a relative link or an http(s) URL.")
 
 

@@ -41,13 +41,18 @@ def remember_remote(request: web.Request, trusted: Sequence[Network]) -> None:
     if not _trusted(peer, trusted):
         request[_KEY] = Remote(peer, scheme, request.host)
         return
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    hops = _forwarded(request, "X-Forwarded-For")
     address = next((hop for hop in reversed(hops) if not _trusted(hop, trusted)), hops[0] if hops else peer)
-    proto = request.headers.get("X-Forwarded-Proto", "").split(",")[-1].strip().lower()
-    host = request.headers.get("X-Forwarded-Host", "").split(",")[-1].strip() or request.host
+    proto = (_forwarded(request, "X-Forwarded-Proto") or [""])[-1].lower()
+    host = (_forwarded(request, "X-Forwarded-Host") or [request.host])[-1]
     request[_KEY] = Remote(
         address if _is_address(address) else peer, proto if proto in ("http", "https") else scheme, host
     )
+
+
+def _forwarded(request: web.Request, name: str) -> list[str]:
+    """Return what all lines of a header list: a proxy may add a line of its own after what the client sent."""
+    return [value.strip() for value in ",".join(request.headers.getall(name, ())).split(",") if value.strip()]
 
 
 def _trusted(address: str, trusted: Iterable[Network]) -> bool:

@@ -6,7 +6,7 @@ from realtime.clock import Clock, timestamp
 from realtime.engine.channel import Session
 from realtime.errors import Code, RealtimeError
 from realtime.events import Audience, BookingChanged
-from realtime.models import Change, Content, EntityQuery, JsonObject, Target, user_principal, wire_id
+from realtime.models import Change, Content, EntityQuery, JsonObject, Target, WireId, user_principal, wire_id
 from realtime.publisher import Publisher
 from realtime.services.directory import ADMIN_AUDIENCE, Directory
 from realtime.services.entities import Actor, EntityService, Kind, Step
@@ -14,7 +14,7 @@ from realtime.services.notifications import NotificationService
 from realtime.services.rooms import names_person
 from realtime.store.base import Store
 from rooms import names
-from rooms.policy import Member
+from rooms.policy import PUBLISHER_ROLES, Member
 
 BOOKING = Kind("booking", "Booking", names.booking, created_at="createdAt", updated_at="updatedAt")
 
@@ -22,12 +22,12 @@ BOOKING = Kind("booking", "Booking", names.booking, created_at="createdAt", upda
 class BookingEntities(EntityService):
     """Bookings as rows. Anybody but a guest may make one for themselves."""
 
-    async def create(self, actor: Actor, fields: JsonObject) -> JsonObject:
+    def _new_row(self, actor: Actor, id: WireId, fields: JsonObject) -> JsonObject:
         if not actor.member.staff:
             if str(fields.get("userId", actor.member.id)) != actor.member.id:
                 raise RealtimeError(Code.FORBIDDEN, "You may book only for yourself")
             fields = {**fields, "userId": actor.wire_id}
-        return await super().create(actor, fields)
+        return super()._new_row(actor, id, fields)
 
     def _require_creator(self, actor: Actor) -> None:
         if actor.member.guest:
@@ -97,9 +97,9 @@ class BookingService:
         self._clock = clock
 
     async def review(self, actor: Actor, booking_id: str, *, rating: int, comment: str | None) -> JsonObject:
-        """Store a review of a booking that the actor made, or any for administrators. Raises NOT_FOUND, FORBIDDEN."""
+        """Store a review of one's own booking; who may write everything, of any. Raises NOT_FOUND, FORBIDDEN."""
         booking = await self._entities.one(actor.member, booking_id)
-        if str(booking.get("userId")) != actor.member.id and not actor.member.admin:
+        if str(booking.get("userId")) != actor.member.id and not actor.member.has(PUBLISHER_ROLES):
             raise RealtimeError(Code.FORBIDDEN, "Only your own booking can be reviewed")
         row = {
             "bookingId": booking["id"],

@@ -61,19 +61,21 @@ class UnreadCounter:
             while self._marked:
                 user = next(iter(self._marked))
                 del self._marked[user]
-                await self._push(user)
+                try:
+                    await self._push(user)
+                except StoreUnavailable:
+                    self._metrics.loop_failures.labels("unread_counts").inc()
+                    log.warning("unread count not pushed: the database is not available", user=user)
+                except Exception as error:  # noqa: BLE001  the top of a loop that must go on
+                    self._metrics.loop_failures.labels("unread_counts").inc()
+                    log.error("unread count not pushed", user=user, exc_info=error)
             self._wake.clear()
 
     async def _push(self, user: str) -> None:
         sessions = self._channel.of_user(user)
         if not sessions:
             return
-        try:
-            count = await self._store.unread_count(user_principal(user), now=self._clock())
-        except StoreUnavailable:
-            self._metrics.loop_failures.labels("unread_counts").inc()
-            log.warning("unread count not pushed: the database is not available", user=user)
-            return
+        count = await self._store.unread_count(user_principal(user), now=self._clock())
         event = UnreadChanged(self._clock(), sessions[0].identity.wire_id, count)
         self._publisher.publish(event, Audience.user(user))
 

@@ -33,10 +33,10 @@ class CallerError(Exception):
         self.original = original
 
 
-def failure(error: BaseException) -> BaseException:
+def failure(error: BaseException) -> Exception:
     """Return what the caller gets for an error of a job: sqlite's own errors become StoreUnavailable."""
     if isinstance(error, CallerError):
-        return error.original
+        error = error.original
     if isinstance(error, sqlite3.Error):
         unavailable = StoreUnavailable()
         unavailable.__cause__ = error
@@ -45,6 +45,8 @@ def failure(error: BaseException) -> BaseException:
         invalid = RealtimeError(Code.INVALID_PAYLOAD, "A value cannot be stored: broken text or a number too large")
         invalid.__cause__ = error
         return invalid
+    if isinstance(error, StopIteration) or not isinstance(error, Exception):  # a future refuses it, a loop ends by it
+        return RuntimeError(f"a job raised {error!r}")
     return error
 
 
@@ -203,8 +205,6 @@ def _resolve(batch: list[_Job]) -> None:
             continue
         if job.error is None:
             job.future.set_result(job.result)
-        elif isinstance(job.error, StopIteration):
-            job.future.set_exception(RuntimeError(f"a job raised {job.error!r}"))
         else:
             job.future.set_exception(job.error)
 
