@@ -247,6 +247,8 @@ class _Builder:
         for resource in self._resources():
             for route in resource.routes():
                 app.router.add_route(route.method, route.path, route.handler)
+                if route.method == "GET":
+                    app.router.add_route("HEAD", route.path, route.handler)
                 access[route.handler] = route.access
         self._namespace().register(self.server)
         app.cleanup_ctx.append(self._run_store)

@@ -153,6 +153,9 @@ class EngineSocket(AsyncSocket):  # type: ignore[misc]
             await self._read(ws)
         finally:
             self._close_websocket(1000)
+            if self._transport is not None:
+                # A Close frame was sent, so aiohttp must not add its own when the handler returns.
+                self._transport.close()
             await self.close(wait=False, abort=True, reason=self.server.reason.TRANSPORT_CLOSE)
             self._transport = None
 

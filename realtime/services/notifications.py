@@ -66,7 +66,7 @@ class UnreadCounter:
                 except StoreUnavailable:
                     self._metrics.loop_failures.labels("unread_counts").inc()
                     log.warning("unread count not pushed: the database is not available", user=user)
-                except Exception as error:  # noqa: BLE001  the top of a loop that must go on
+                except Exception as error:
                     self._metrics.loop_failures.labels("unread_counts").inc()
                     log.error("unread count not pushed", user=user, exc_info=error)
             self._wake.clear()

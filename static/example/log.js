@@ -1,0 +1,113 @@
+/** The event log: what came in and what went out, newest first. */
+
+import { byId, el, setText } from "./dom.js";
+import { mask, maskedJson } from "./token.js";
+
+const KEPT = 300;
+const PREVIEW = 140;
+const LONGEST = 20_000;
+const LABELS = { in: "in", out: "out", ack: "ack", state: "state" };
+
+export class EventLog {
+  #entries = [];
+  #waiting = [];
+  #paused = false;
+  #scheduled = false;
+  #box = byId("log");
+  #filter = byId("log-filter");
+
+  constructor(connection) {
+    connection.onTraffic((direction, name, args) => this.#add(direction, name, args));
+    this.#filter.addEventListener("input", () => this.#applyFilter());
+    byId("log-clear").addEventListener("click", () => this.#clear());
+    byId("log-pause").addEventListener("click", () => this.#togglePause());
+  }
+
+  #add(direction, name, args) {
+    const value = args.length === 1 ? args[0] : args;
+    const json = args.length ? shorten(maskedJson(value, 2), LONGEST) : "";
+    const label = mask(name);
+    this.#waiting.push({ at: new Date(), direction, name: label, json, bad: isBad(name, value) });
+    if (this.#waiting.length > KEPT) this.#waiting.shift();
+    if (this.#paused) return this.#count();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    requestAnimationFrame(() => this.#flush());
+  }
+
+  #flush() {
+    this.#scheduled = false;
+    if (this.#paused) return this.#count();
+    const fresh = this.#waiting.splice(0).map((entry) => ({ ...entry, node: row(entry) }));
+    this.#entries = [...fresh.reverse(), ...this.#entries];
+    for (const gone of this.#entries.splice(KEPT)) gone.node.remove();
+    this.#box.prepend(...fresh.map((entry) => entry.node));
+    this.#applyFilter();
+  }
+
+  #applyFilter() {
+    const wanted = this.#filter.value.trim().toLowerCase();
+    for (const { node, name, json } of this.#entries) {
+      node.hidden = wanted !== "" && !name.toLowerCase().includes(wanted) && !json.toLowerCase().includes(wanted);
+    }
+    this.#count();
+  }
+
+  #count() {
+    const shown = this.#entries.filter((entry) => !entry.node.hidden).length;
+    const all = this.#entries.length;
+    const waiting = this.#paused && this.#waiting.length ? ` + ${this.#waiting.length} held back` : "";
+    setText(byId("log-count"), (shown === all ? `${all}` : `${shown} of ${all}`) + waiting);
+    this.#box.hidden = shown === 0;
+    byId("log-empty").hidden = shown > 0;
+    setText(
+      byId("log-empty"),
+      all ? "Nothing matches this filter." : "Every event in and out is listed here, newest first. Tokens are masked.",
+    );
+  }
+
+  #clear() {
+    this.#entries = [];
+    this.#waiting = [];
+    this.#box.replaceChildren();
+    this.#count();
+  }
+
+  #togglePause() {
+    this.#paused = !this.#paused;
+    const button = byId("log-pause");
+    button.setAttribute("aria-pressed", String(this.#paused));
+    button.textContent = this.#paused ? "Resume" : "Pause";
+    if (!this.#paused) this.#flush();
+    else this.#count();
+  }
+}
+
+const isBad = (name, value) =>
+  name === "error" || name === "connect_error" || name === "token_expired" || value?.success === false;
+
+function row({ at, direction, name, json, bad }) {
+  const body = el("pre", { class: "log-json", tabindex: 0 });
+  const flat = json.replace(/\s+/g, " ");
+  const node = el(
+    "details",
+    { class: "log-row", "data-direction": direction, "data-event": name, "data-bad": bad },
+    el(
+      "summary",
+      {},
+      el("span", { class: "log-direction", text: LABELS[direction] }),
+      el("span", { class: "log-name", text: name }),
+      el("time", { class: "log-time", datetime: at.toISOString(), text: clock(at) }),
+      el("span", { class: "log-preview", text: shorten(flat, PREVIEW) || "no data" }),
+    ),
+    body,
+  );
+  node.addEventListener("toggle", () => (body.textContent = node.open ? json || "no data" : ""));
+  return node;
+}
+
+const shorten = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
+const clock = (at) =>
+  [at.getHours(), at.getMinutes(), at.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":") +
+  `.${String(at.getMilliseconds()).padStart(3, "0")}`;
