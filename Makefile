@@ -1,0 +1,85 @@
+# `make` lists the targets. Everything is installed into .venv and node_modules; a second run installs nothing
+# unless a lock file has changed.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Extra words for the program that the target runs: make run ARGS="--log-level debug", make test ARGS="-k inbox".
+ARGS ?=
+PYTEST_WORKERS ?= auto
+
+# One stamp per environment: newer than what it was made from means up to date.
+VENV_MADE := $(VENV)/.made
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+E2E := tests/e2e/node_modules/.installed
+LOAD := bench/load/node_modules/.installed
+METADATA := setup.cfg pyproject.toml
+TYPED_SCRIPTS := bench/run.py
+
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe \
+	--strip-extras --build-deps-for=editable --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check format bench lock clean system-test
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo '  Variables: HOST, PORT (run), ARGS (run, test, bench, lock), PYTHON (default python3)'
+
+run: $(RUNTIME) ## Set up and serve in development mode on 127.0.0.1:3000
+	@exec $(PY) -m realtime serve --dev $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: system-test $(DEV) $(E2E) ## Set up and run every test
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
+
+check: $(DEV) ## Check format, lint and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy $(TYPED_SCRIPTS)
+
+format: $(DEV) ## Format the code and mend what lint can mend
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+
+bench: $(RUNTIME) $(LOAD) ## Measure connect, broadcast, ack, disconnect and memory (ARGS="--clients 1000 --rounds 3")
+	$(PY) bench/run.py $(ARGS)
+
+lock: $(DEV) ## Pin the dependencies anew (ARGS=--upgrade takes the newest that setup.cfg allows)
+	$(PIP_COMPILE) $(ARGS) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	cd tests/e2e && npm install --package-lock-only
+	cd bench/load && npm install --package-lock-only
+
+clean: ## Remove what the other targets made, except data/
+	rm -rf $(VENV) tests/e2e/node_modules bench/load/node_modules build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system-test:
+	@PYTHON=$(PYTHON) scripts/install-system-packages chromium
+
+$(VENV_MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Roomcast needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...' >&2; exit 1; }
+	@PYTHON=$(PYTHON) scripts/install-system-packages python3-venv
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(RUNTIME): requirements.lock $(METADATA) | $(VENV_MADE)
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# After the runtime, never beside it: two pips must not write to one environment.
+$(DEV): requirements-dev.lock | $(RUNTIME)
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(E2E) $(LOAD): %/node_modules/.installed: %/package.json %/package-lock.json %/.npmrc
+	@command -v npm >/dev/null || { echo 'Node.js 20 with npm is needed' >&2; exit 1; }
+	cd $* && npm ci --no-progress --loglevel=error
+	@touch $@
