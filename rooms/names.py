@@ -95,7 +95,10 @@ def parse(name: object) -> Room:
 
 
 def _with_id(text: str, kind: Kind, prefix: str) -> Room:
-    id = unquote(text[len(prefix) :], errors="strict")
+    try:
+        id = unquote(text[len(prefix) :], errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidRoomName("the escapes of an id are UTF-8") from error
     if not id:
         raise InvalidRoomName(f"{prefix} needs an id")
     if encode(id) != text[len(prefix) :]:

@@ -204,9 +204,16 @@ class RoomService:
                 self._channel.membership.enter(session.sid, name)
 
 
+def audience_of(room: Room) -> str:
+    """Return the audience key of those who may be in a room. Raises INVALID_PAYLOAD for somebody's personal room."""
+    if room.kind in ("user", "guest"):
+        raise RealtimeError(Code.INVALID_PAYLOAD, "Name a person by userId, not by their room")
+    return f"role:{room.id}" if room.kind == "role" else f"{AUDIENCE_PREFIX}{room.name}"
+
+
 def parse_room(name: object) -> Room:
     """Return the parsed room. Raises INVALID_PAYLOAD."""
     try:
         return names.parse(name)
-    except (InvalidRoomName, UnicodeDecodeError) as error:
+    except InvalidRoomName as error:
         raise RealtimeError(Code.INVALID_PAYLOAD, f"Invalid room name: {error}") from error

@@ -35,8 +35,8 @@ class CallerError(Exception):
 
 def failure(error: BaseException) -> Exception:
     """Return what the caller gets for an error of a job: sqlite's own errors become StoreUnavailable."""
-    if isinstance(error, CallerError):
-        error = error.original
+    if isinstance(error, CallerError) and not isinstance(error.original, StopIteration):
+        return error.original
     if isinstance(error, sqlite3.Error):
         unavailable = StoreUnavailable()
         unavailable.__cause__ = error
@@ -45,9 +45,12 @@ def failure(error: BaseException) -> Exception:
         invalid = RealtimeError(Code.INVALID_PAYLOAD, "A value cannot be stored: broken text or a number too large")
         invalid.__cause__ = error
         return invalid
-    if isinstance(error, StopIteration) or not isinstance(error, Exception):  # a future refuses it, a loop ends by it
-        return RuntimeError(f"a job raised {error!r}")
-    return error
+    if isinstance(error, Exception) and not isinstance(error, CallerError | StopIteration):
+        return error
+    # Futures refuse StopIteration, and SystemExit would end the loop of the caller.
+    unusual = RuntimeError("a job raised what cannot be passed on")
+    unusual.__cause__ = error
+    return unusual
 
 
 @dataclass(slots=True)

@@ -1,0 +1,27 @@
+"""Readers, messages and questions that the suites share."""
+
+from realtime.models import Content, InboxQuery, Target
+from realtime.store.base import Store
+
+ANN, BOB, GUEST = "user:1", "user:2", "guest:1"
+HELLO = Content("info", "Hello", "Hello there")
+TO_ANN = Target(recipient=ANN)
+TO_ALL = Target(audience="all")
+LATE = Target(audience="all", late_join=True)
+
+
+async def send(store: Store, *targets: Target, content: Content = HELLO, now: float = 1.0) -> list[int]:
+    return [one.notification.id for one in await store.add(targets, content, sender=None, now=now)]
+
+
+async def listed(store: Store, reader: str, *, now: float = 100.0) -> list[int]:
+    rows, total = await store.inbox(reader, InboxQuery(limit=1000), now=now)
+    assert total == len(rows)
+    unread = sum(not row.read for row in rows)
+    assert await store.unread_count(reader, now=now) == unread
+    return [row.id for row in rows]
+
+
+async def unread(store: Store, reader: str, *, now: float = 100.0) -> list[int]:
+    rows, _ = await store.inbox(reader, InboxQuery(limit=1000, read=False), now=now)
+    return [row.id for row in rows]

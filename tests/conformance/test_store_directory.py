@@ -1,0 +1,101 @@
+"""Users in every store (`realtime.store.base.DirectoryStore`)."""
+
+import asyncio
+from dataclasses import replace
+
+from realtime.models import (
+    Seen,
+    Target,
+)
+from realtime.store.base import Store
+from tests.conformance.conftest import Opener
+from tests.conformance.people import ANN, LATE, TO_ALL, listed, send, unread
+
+SEEN = Seen(id="1", wire_id=1, role="user", name="Ann", email="ann@example.org", issued_at=0)
+
+
+async def test_touch_user_creates_and_refreshes(store: Store) -> None:
+    assert await store.user("1") is None
+    user = await store.touch_user(SEEN, now=5.0)
+    assert (user.id, user.wire_id, user.role, user.name, user.email) == ("1", 1, "user", "Ann", "ann@example.org")
+    assert (user.first_seen, user.last_seen, user.role_set_at) == (5.0, None, 0.0)
+    assert await store.user("1") == user
+    assert await store.touch_user(SEEN, now=6.0) == user
+    changed = await store.touch_user(replace(SEEN, name="Anna", role="admin"), now=7.0)
+    assert changed == replace(user, name="Anna", role="admin")
+    assert await store.touch_user(replace(SEEN, name=None, email=None, role="admin"), now=8.0) == changed
+
+
+async def test_wire_id_keeps_its_type(opener: Opener) -> None:
+    store = await opener()
+    for id, wire_id in (("7", 7), ("8", "8"), ("9" * 20, int("9" * 20))):
+        await store.touch_user(replace(SEEN, id=id, wire_id=wire_id), now=1.0)
+    await store.close()
+    store = await opener()
+    for id, wire_id in (("7", 7), ("8", "8"), ("9" * 20, int("9" * 20))):
+        user = await store.user(id)
+        assert user is not None
+        assert (user.wire_id, type(user.wire_id)) == (wire_id, type(wire_id))
+    assert type((await store.touch_user(replace(SEEN, id="7", wire_id="7"), now=1.0)).wire_id) is str
+
+
+async def test_memberships_follow_the_role(store: Store) -> None:
+    (late,) = await send(store, LATE)
+    await send(store, TO_ALL, Target(audience="role:user"))
+    await store.touch_user(SEEN, now=1.0)
+    assert await unread(store, ANN) == [late]
+    everyone, role = await send(store, TO_ALL, Target(audience="role:user"), now=2.0)
+    await send(store, Target(audience="role:admin"), now=3.0)
+    assert await listed(store, ANN) == [role, everyone, late]
+    await store.touch_user(replace(SEEN, role="admin"), now=4.0)
+    assert await listed(store, ANN) == [everyone, late]
+    (seen,) = await send(store, Target(audience="role:admin"), now=5.0)
+    assert await listed(store, ANN) == [seen, everyone, late]
+    await store.set_user("1", role="user", name=None, now=6.0)
+    assert await listed(store, ANN) == [everyone, late]
+    assert await store.readers("role:admin") == []
+    assert await store.readers("role:user") == await store.readers("all") == [ANN]
+
+
+async def test_a_role_set_later_than_the_token_is_kept(store: Store) -> None:
+    await store.touch_user(SEEN, now=1.0)
+    user = await store.set_user("1", role="admin", name="Boss", now=50.0)
+    assert (user.role, user.name, user.role_set_at) == ("admin", "Boss", 50.0)
+    assert await store.user("1") == user
+    assert (await store.touch_user(replace(SEEN, issued_at=49.0), now=51.0)).role == "admin"
+    assert (await store.touch_user(replace(SEEN, issued_at=51.0), now=52.0)).role == "user"
+    assert await store.roles_set() == {"1": ("user", 50.0)}
+
+
+async def test_set_user_creates_whom_it_does_not_know(store: Store) -> None:
+    named = await store.set_user("abc", role=None, name="New", now=5.0)
+    assert (named.wire_id, named.role, named.name, named.first_seen, named.role_set_at) == (
+        "abc",
+        "user",
+        "New",
+        5.0,
+        0,
+    )
+    admin = await store.set_user("12", role="admin", name=None, now=6.0)
+    assert (admin.wire_id, admin.role, admin.role_set_at) == (12, "admin", 6.0)
+    assert sorted(await store.readers("all")) == ["user:12", "user:abc"]
+    assert await store.readers("role:admin") == ["user:12"]
+    assert await store.roles_set() == {"12": ("admin", 6.0)}
+    assert (await store.set_user("12", role=None, name="N", now=7.0)) == replace(admin, name="N")
+
+
+async def test_last_seen_is_stored_for_known_users(store: Store) -> None:
+    user = await store.touch_user(SEEN, now=1.0)
+    await store.set_last_seen({"1": ("away", 9.0), "nobody": ("online", 9.0)})
+    assert await store.user("1") == replace(user, status="away", last_seen=9.0)
+    assert await store.user("nobody") is None
+    await store.set_last_seen({})
+
+
+async def test_many_connections_of_one_user_agree(store: Store) -> None:
+    tokens = [replace(SEEN, role=role) for role in ("user", "admin", "manager")]
+    await asyncio.gather(*[store.touch_user(token, now=1.0) for token in tokens * 10])
+    user = await store.user("1")
+    assert user is not None
+    held = [role for role in ("user", "admin", "manager") if await store.readers(f"role:{role}")]
+    assert held == [user.role]

@@ -1,0 +1,75 @@
+"""Drafts in every store (`realtime.store.base.ScheduleStore`)."""
+
+import asyncio
+
+from realtime.models import (
+    Notification,
+    Stored,
+    Target,
+)
+from realtime.store.base import Store
+from tests.conformance.people import ANN, BOB, HELLO, TO_ALL, TO_ANN, listed, send, unread
+
+
+async def test_drafts_wait_and_are_nobodys_notification(store: Store) -> None:
+    targets = [TO_ANN, Target(audience="all", excluded=frozenset({BOB}), late_join=True)]
+    drafts = await store.add_drafts(targets, HELLO, sender=BOB, run_at=50.0, now=1.0, dedup_key="k")
+    (sooner,) = await store.add_drafts([TO_ANN], HELLO, sender=None, run_at=40.0, now=2.0)
+    assert [(d.target, d.content, d.sender, d.run_at, d.created_at, d.dedup_key) for d in drafts] == [
+        (target, HELLO, BOB, 50.0, 1.0, "k") for target in targets
+    ]
+    for draft in (*drafts, sooner):
+        assert await store.draft(draft.id) == draft
+        assert await store.notification(ANN, draft.id, now=60.0) is None
+    assert await listed(store, ANN) == []
+    assert await store.next_run() == 40.0
+    assert await store.due_drafts(now=39.9, limit=10) == []
+    assert await store.due_drafts(now=40.0, limit=10) == [sooner]
+    assert await store.due_drafts(now=50.0, limit=2) == [sooner, drafts[0]]
+    assert await store.draft(999) is None
+
+
+async def test_a_draft_is_published_once_with_its_id(store: Store) -> None:
+    (draft,) = await store.add_drafts([TO_ANN], HELLO, sender=BOB, run_at=50.0, now=1.0)
+    (later,) = await send(store, TO_ANN, now=2.0)
+    results = await asyncio.gather(*[store.publish_draft(draft.id, now=51.0) for _ in range(5)])
+    (stored,) = [one for one in results if one is not None]
+    assert stored == Stored(Notification(draft.id, TO_ANN, HELLO, BOB, 51.0, 51.0))
+    assert await listed(store, ANN) == [draft.id, later]
+    assert await store.draft(draft.id) is None
+    assert await store.next_run() is None
+
+
+async def test_a_broadcast_draft_reaches_those_who_are_there_at_publication(store: Store) -> None:
+    await store.open_membership(ANN, "all", now=1.0)
+    (draft,) = await store.add_drafts([TO_ALL], HELLO, sender=None, run_at=50.0, now=1.0)
+    await send(store, TO_ALL, now=2.0)
+    await store.mark_all_read(ANN, up_to=None, now=3.0)
+    await store.open_membership(BOB, "all", now=4.0)
+    await store.publish_draft(draft.id, now=51.0)
+    assert await unread(store, ANN) == [draft.id]
+    assert await unread(store, BOB) == [draft.id]
+
+
+async def test_a_cancelled_draft_is_gone(store: Store) -> None:
+    (draft,) = await store.add_drafts([TO_ANN], HELLO, sender=None, run_at=50.0, now=1.0)
+    assert await store.cancel_draft(draft.id)
+    assert not await store.cancel_draft(draft.id)
+    assert await store.publish_draft(draft.id, now=51.0) is None
+    (published,) = await store.add_drafts([TO_ANN], HELLO, sender=None, run_at=50.0, now=1.0)
+    await store.publish_draft(published.id, now=51.0)
+    assert not await store.cancel_draft(published.id)
+
+
+async def test_a_draft_whose_dedup_key_is_used_is_dropped(store: Store) -> None:
+    drafts = []
+    for _ in range(2):
+        drafts += await store.add_drafts([TO_ANN], HELLO, sender=None, run_at=50.0, now=1.0, dedup_key="k")
+    first = await store.publish_draft(drafts[0].id, now=51.0)
+    assert first is not None
+    assert not first.duplicate
+    assert await store.publish_draft(drafts[1].id, now=52.0) == Stored(first.notification, duplicate=True)
+    assert await store.draft(drafts[1].id) is None
+    (added,) = await store.add([TO_ANN], HELLO, sender=None, now=53.0, dedup_key="k")
+    assert added == Stored(first.notification, duplicate=True)
+    assert await listed(store, ANN) == [drafts[0].id]
