@@ -17,6 +17,8 @@ from realtime.models import Principal, WireId, guest_principal, user_principal
 
 MAX_TOKEN_LENGTH = 8192
 MAX_ID_LENGTH = 100
+CLOCK_SKEW = 5.0
+"""Seconds that an issuer's clock may be ahead of ours, even without leeway."""
 MAX_LIFETIME = 10 * 365.25 * 86400
 ID_CLAIMS = ("userId", "sub", "id", "user_id", "guestId", "_id")
 COOKIES = ("token", "accessToken", "access_token")
@@ -251,7 +253,7 @@ class TokenVerifier:
             raise RealtimeError(Code.TOKEN_EXPIRED, "Authentication error: Token expired")
         for name in ("nbf", "iat"):
             value = _seconds(claims.get(name))
-            if claims.get(name) is not None and (value is None or value - self._leeway > now):
+            if claims.get(name) is not None and (value is None or value - max(self._leeway, CLOCK_SKEW) > now):
                 raise _invalid()
 
     def _identity(self, claims: dict[str, Any]) -> Identity:

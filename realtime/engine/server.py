@@ -33,7 +33,7 @@ RESERVED_EVENTS = frozenset(
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
-    """Engine.IO sessions of our own socket class. Compression is off; origins are checked by the HTTP layer."""
+    """Engine.IO sessions of our own socket class. WebSocket compression is off; origins are checked by the HTTP layer."""
 
     sockets: dict[str, EngineSocket]
     start_service_task: bool
@@ -255,7 +255,8 @@ def create_server(
         ping_timeout=ping_timeout,
         max_http_buffer_size=max_http_buffer_size,
         cors_allowed_origins=[],
-        http_compression=False,
+        http_compression=True,
+        compression_threshold=1024,
         logger=_silent_logger(),
         engineio_logger=_silent_logger(),
     )

@@ -7,7 +7,7 @@ import structlog
 from realtime.auth import Identity
 from realtime.clock import Clock
 from realtime.errors import StoreUnavailable
-from realtime.models import Seen, User, WireId, user_principal, wire_id
+from realtime.models import Principal, Seen, User, WireId, user_principal, wire_id
 from realtime.store.base import Store
 from rooms import names
 from rooms.policy import ADMIN_ROOM_ROLES, Member
@@ -27,9 +27,11 @@ class Directory:
         self._clock = clock
         self._seen: OrderedDict[str, tuple[Seen, User]] = OrderedDict()
         self._set_roles: dict[str, tuple[str, float]] = {}
+        self._admin_readers: set[Principal] = set()
 
     async def start(self) -> None:
         self._set_roles = await self._store.roles_set()
+        self._admin_readers = set(await self._store.readers(ADMIN_AUDIENCE))
 
     def member(self, identity: Identity) -> Member:
         """Return what the person may do and hear now."""
@@ -69,10 +71,14 @@ class Directory:
 
     async def _hold_admin_audience(self, user: User) -> None:
         """Notifications to the admin room reach administrators who are offline, too."""
-        if user.role in ADMIN_ROOM_ROLES:
-            await self._store.open_membership(user_principal(user.id), ADMIN_AUDIENCE, now=self._clock())
-        else:
-            await self._store.drop_membership(user_principal(user.id), ADMIN_AUDIENCE)
+        principal = user_principal(user.id)
+        holds = principal in self._admin_readers
+        if user.role in ADMIN_ROOM_ROLES and not holds:
+            await self._store.open_membership(principal, ADMIN_AUDIENCE, now=self._clock())
+            self._admin_readers.add(principal)
+        elif user.role not in ADMIN_ROOM_ROLES and holds:
+            await self._store.drop_membership(principal, ADMIN_AUDIENCE)
+            self._admin_readers.discard(principal)
 
     def _remember(self, seen: Seen, user: User) -> None:
         self._seen[seen.id] = (seen, user)
