@@ -270,7 +270,7 @@ class _Builder:
         }
         booking_filters = {"status": "status", "userId": "userId", "ownerId": "ownerId"}
         resources: list[Resource] = [
-            HealthRoutes(store=self.store, stopping=lambda: self.parts.stopping, metrics=self.metrics),
+            HealthRoutes(store=self.store, stopping=self._is_stopping, metrics=self.metrics),
             PageRoutes(STATIC),
             SocketGate(self.server, self.limits),
             NotificationRoutes(notifications=self.notifications, rooms=self.rooms, idempotency=idempotency),
@@ -306,6 +306,7 @@ class _Builder:
                 rooms=self.rooms,
                 broadcasting=self.broadcasting,
                 presence=self.presence,
+                stopping=self._is_stopping,
                 clock=self.clock,
             ),
             PublishRoutes(broadcasting=self.broadcasting, rooms=self.rooms, clock=self.clock, idempotency=idempotency),
@@ -322,6 +323,9 @@ class _Builder:
         if self.dev and self.settings.jwt_secret:
             resources.append(DevRoutes(secret=self.settings.jwt_secret, origins=self.origins, clock=self.clock))
         return resources
+
+    def _is_stopping(self) -> bool:
+        return self.parts.stopping
 
     def _namespace(self) -> RootNamespace:
         dispatcher = Dispatcher(

@@ -14,11 +14,13 @@ from rooms import names
 class Audience:
     """Who hears an event: the connections in any of `rooms`, or everybody.
 
-    Rooms are spelt as on ``/``. `without` is a user none of whose connections hear it.
+    Rooms are spelt as on ``/``. `without` is a user none of whose connections hear it. Everybody includes guests
+    unless `guests` is False: people's presence and typing is not for them.
     """
 
     rooms: frozenset[str] = frozenset()
     everyone: bool = False
+    guests: bool = True
     without: str | None = None
 
     @classmethod
@@ -28,6 +30,10 @@ class Audience:
     @classmethod
     def room(cls, *rooms: str, without: str | None = None) -> "Audience":
         return cls(rooms=frozenset(rooms), without=without)
+
+    @classmethod
+    def all_users(cls, *, without: str | None = None) -> "Audience":
+        return cls(everyone=True, guests=False, without=without)
 
     @classmethod
     def all(cls, *, without: str | None = None) -> "Audience":

@@ -133,6 +133,8 @@ def _by_audience(dialect: Dialect, items: Sequence[Item]) -> dict[Audience, list
 def select(channel: Channel, audience: Audience) -> set[str]:
     """Return the connections of an audience. Nobody is in no rooms: an empty audience reaches nobody."""
     found = set(channel.membership.all()) if audience.everyone else channel.membership.union(audience.rooms)
+    if audience.everyone and not audience.guests:
+        found -= channel.guests
     return found - channel.sids_of_user(audience.without) if audience.without else found
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Hashable
 
 _SWEEP_EVERY = 1024
+_ROUNDING = 1e-3
+"""Seconds. Times since 1970 are exact to 0.2 microseconds, and a burst adds up as many roundings as it has events."""
 
 
 class RateLimiter:
@@ -27,7 +29,7 @@ class RateLimiter:
         if not self._interval:
             return None
         ahead = max(self._full_at.get(key, now), now) + self._interval - now - self._tolerance
-        return math.ceil(ahead * 1000) / 1000 if ahead > 1e-9 else None
+        return math.ceil(ahead * 1000) / 1000 if ahead > _ROUNDING else None
 
     def hit(self, key: Hashable, now: float) -> float | None:
         """Count one event. None when it is allowed, else the seconds until the next one would be."""

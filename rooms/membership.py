@@ -17,7 +17,7 @@ class Membership:
     """
 
     def __init__(self, *, max_rooms: int = 500) -> None:
-        self._max_rooms = max_rooms
+        self.max_rooms = max_rooms
         self._rooms_of: dict[str, set[str]] = {}
         self._members: dict[str, set[str]] = {}
 
@@ -44,11 +44,15 @@ class Membership:
         rooms = self._rooms_of[sid]
         if room in rooms:
             return False
-        if len(rooms) >= self._max_rooms:
-            raise RoomLimit(f"a connection may be in {self._max_rooms} rooms")
+        if len(rooms) >= self.max_rooms:
+            raise RoomLimit(f"a connection may be in {self.max_rooms} rooms")
         rooms.add(room)
         self._members.setdefault(room, set()).add(sid)
         return True
+
+    def space(self, sid: str) -> int:
+        """How many more rooms a connection may enter."""
+        return self.max_rooms - len(self._rooms_of[sid])
 
     def leave(self, sid: str, room: str) -> bool:
         """Take `sid` out of `room`; False when it was not there."""

@@ -5,6 +5,7 @@ from realtime.auth import require_same_user
 from realtime.engine.channel import Session
 from realtime.errors import Code, RealtimeError
 from realtime.models import wire_id
+from rooms import names
 
 
 def _register(services: CommandServices, session: Session, payload: object) -> Ack:
@@ -32,7 +33,6 @@ def _update_status(services: CommandServices, session: Session, payload: object)
 
 def _touch_status(services: CommandServices, session: Session, payload: object) -> Ack:
     """The quiet form: nothing is relayed but what administrators see."""
-    services.presence.beat(session)
     if payload is not None:
         services.presence.set_status(session, _with_status(payload)["status"], None)  # type: ignore[arg-type]
     return {}
@@ -45,7 +45,7 @@ def _note(services: CommandServices, session: Session, payload: object) -> Ack:
         services.presence.note(session, data["status"], work_order=None, data=data)  # type: ignore[arg-type]
         return {"status": data["status"]}
     id = entity_id(order, "workOrderId")
-    services.rooms.require_inside(session, f"work_order_{id}")
+    services.rooms.require_inside(session, names.work_order(id))
     services.presence.note(session, data["status"], work_order=wire_id(id), data=data)  # type: ignore[arg-type]
     return {"status": data["status"], "workOrderId": wire_id(id)}
 

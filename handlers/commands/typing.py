@@ -33,7 +33,7 @@ def _audience(services: CommandServices, session: Session, data: dict[str, objec
     if receiver is not None:
         name = names.user(entity_id(receiver, "receiverId"))
         return name, Audience.room(name, without=me)
-    return "", Audience.all(without=me)
+    return "", Audience.all_users(without=me)
 
 
 def _start(services: CommandServices, session: Session, payload: object) -> Ack:

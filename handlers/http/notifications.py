@@ -27,7 +27,7 @@ from realtime import wire
 from realtime.errors import Code, RealtimeError
 from realtime.models import PRIORITIES, Content, Draft, InboxQuery, JsonObject, Target, user_principal
 from realtime.services.notifications import NotificationService, Sent
-from realtime.services.rooms import RoomService
+from realtime.services.rooms import RoomService, audience_of
 from rooms.policy import PUBLISHER_ROLES, Member
 
 MAX_RECIPIENTS = 10_000
@@ -240,8 +240,7 @@ class NotificationRoutes:
             return targets
         audience = "all"
         if given[0] == "room":
-            room = await self._rooms.require(sender, args["room"])
-            audience = f"room:{room.name}"
+            audience = audience_of(await self._rooms.require(sender, args["room"]))
         elif given[0] == "role":
             audience = f"role:{args['role']}"
         allowed = sender.staff if given[0] == "room" else sender.has(PUBLISHER_ROLES)

@@ -1,6 +1,6 @@
 """Operators and other backends: connection statistics, emitting, publishing, announcements, test notifications."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
@@ -15,7 +15,7 @@ from realtime.models import JsonObject, wire_id
 from realtime.services.broadcasting import BroadcastService
 from realtime.services.directory import Directory
 from realtime.services.presence import PresenceService
-from realtime.services.rooms import RoomService, parse_room
+from realtime.services.rooms import RoomService, audience_of, parse_room
 from rooms import names
 
 DATA = fields.Raw(load_default=None, allow_none=True)
@@ -72,12 +72,14 @@ class WebsocketRoutes:
         rooms: RoomService,
         broadcasting: BroadcastService,
         presence: PresenceService,
+        stopping: Callable[[], bool],
         clock: Clock,
     ) -> None:
         self._channel = channel
         self._rooms = rooms
         self._broadcasting = broadcasting
         self._presence = presence
+        self._stopping = stopping
         self._clock = clock
 
     def routes(self) -> Sequence[Route]:
@@ -95,10 +97,11 @@ class WebsocketRoutes:
         return reply(
             {
                 "service": "websocket",
-                "status": "active",
+                "status": "stopping" if self._stopping() else "active",
                 "connectedUsers": len(self._presence),
                 "timestamp": timestamp(self._clock()),
-            }
+            },
+            status=503 if self._stopping() else 200,
         )
 
     async def stats(self, request: web.Request) -> web.Response:
@@ -178,7 +181,7 @@ class PublishRoutes:
         delivered = self._broadcasting.custom(args["event"], args["data"], audience)
         return success(
             {
-                given[0]: args[given[0]],
+                given[0]: wire_id(args["userId"]) if given[0] == "userId" else args[given[0]],
                 "event": args["event"],
                 "delivered": delivered,
                 "timestamp": timestamp(self._clock()),
@@ -196,7 +199,7 @@ class PublishRoutes:
             raise RealtimeError(Code.INVALID_PAYLOAD, "message: Missing data for required field.")
         audience = args["audience"]
         if audience.startswith("room:"):
-            audience = f"room:{(await self._rooms.require(member(request), audience[5:])).name}"
+            audience = audience_of(await self._rooms.require(member(request), audience[5:]))
         sender = identity(request).principal
         row = await self._broadcasting.announce(args["title"], text, audience=audience, sender=sender)
         data = {

@@ -71,14 +71,16 @@ class UserRoutes:
         user = await self._directory.user(id)
         if user is None:
             raise RealtimeError(Code.NOT_FOUND, "User not found")
+        live = await self._presence.of(id)
         return success(
             {
                 "id": user.wire_id,
                 "role": user.role,
                 "name": user.name,
                 "email": user.email,
-                "status": user.status,
-                "lastSeen": optional_timestamp(user.last_seen),
+                "online": live.online,
+                "status": live.status,
+                "lastSeen": optional_timestamp(live.last_seen),
             }
         )
 

@@ -16,15 +16,11 @@ def as_given(_event: Event, audience: Audience) -> Audience:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One outgoing frame: a wire name (fixed, or taken from the event), its payload, and who hears it.
-
-    `volatile` frames are worth nothing later: they may be coalesced, and a slow client may miss them.
-    """
+    """One outgoing frame: a wire name (fixed, or taken from the event), its payload, and who hears it."""
 
     name: str | Callable[[Any], str]
     shape: Callable[[Any], object]
     reach: Reach = as_given
-    volatile: bool = False
 
     def wire_name(self, event: Event) -> str:
         return self.name if isinstance(self.name, str) else self.name(event)

@@ -41,6 +41,7 @@ class Channel:
         self.namespace = namespace
         self._server = server
         self._sessions: dict[str, Session] = {}
+        self.guests: set[str] = set()
         self.membership: Membership = server.manager.membership(namespace)
 
     def __len__(self) -> int:
@@ -56,11 +57,14 @@ class Channel:
         """Make an authenticated connection reachable, in its first rooms."""
         self._server.manager.admit(session.sid, self.namespace)
         self._sessions[session.sid] = session
+        if session.identity.guest:
+            self.guests.add(session.sid)
         for room in rooms:
             self.membership.enter(session.sid, room)
 
     def release(self, sid: str) -> Session | None:
         """Forget a connection that is gone. The engine takes it out of its rooms."""
+        self.guests.discard(sid)
         return self._sessions.pop(sid, None)
 
     def of_user(self, user: str) -> list[Session]:

@@ -33,7 +33,7 @@ RESERVED_EVENTS = frozenset(
 
 
 class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
-    """Engine.IO sessions of our own socket class. WebSocket compression is off; origins are checked by the HTTP layer."""
+    """Engine.IO sessions of our own class. WebSocket compression is off; the HTTP layer checks origins."""
 
     sockets: dict[str, EngineSocket]
     start_service_task: bool
@@ -93,7 +93,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if session.closed or session.closing:
             return
         log.warning("websocket client broke the protocol", eio_sid=session.sid)
-        self.spawn(session.end(reason=self.reason.TRANSPORT_ERROR, goodbye=True))
+        self.spawn(session.end(reason=self.reason.TRANSPORT_ERROR, code=1008))
 
     async def close_all(self, code: int, *, grace: float) -> None:
         """Close every session with a WebSocket close code, and abort those that have not left after `grace` s.
@@ -127,7 +127,12 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
 
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         await super()._handle_eio_connect(eio_sid, environ)
-        asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._close_if_unused, eio_sid)
+        self._close_later_if_unused(eio_sid)
+
+    def _close_later_if_unused(self, eio_sid: str) -> None:
+        """A session that is in no namespace has a while to join one."""
+        if eio_sid in self.eio.sockets:
+            asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._close_if_unused, eio_sid)
 
     def _close_if_unused(self, eio_sid: str) -> None:
         session = self.eio.sockets.get(eio_sid)
@@ -185,11 +190,15 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
         if self.manager.is_connected(sid, namespace or "/"):
             await self._forget(eio_sid, namespace or "/", reason or self.reason.CLIENT_DISCONNECT)
+            self._close_later_if_unused(eio_sid)
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         namespace = namespace or "/"
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
         if not self.manager.is_connected(sid, namespace):
+            session = self.eio.sockets.get(eio_sid)
+            if sid is None and session is not None and not self.manager.sids_of(eio_sid):
+                self.eio.protocol_error(session)  # an event before any CONNECT
             return
         answer: object
         if not isinstance(data, list) or not data or not isinstance(data[0], str):

@@ -1,18 +1,22 @@
 """Business rows that another backend may mirror here: who may see and change them, and what changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+import structlog
 
 from realtime import wire
 from realtime.clock import Clock, timestamp
 from realtime.engine.channel import Channel
-from realtime.errors import Code, RealtimeError
+from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import Action
 from realtime.models import Change, EntityQuery, JsonObject, WireId, user_principal, wire_id
 from realtime.services.rooms import NAME_FIELDS, RoomService, names_person
 from realtime.store.base import Store
 from rooms.policy import PUBLISHER_ROLES, Member
+
+log = structlog.get_logger(__name__)
 
 ROW_BYTES = 32 * 1024
 
@@ -36,7 +40,7 @@ class Step:
 class Announcer(Protocol):
     """Tells everybody concerned what happened to a row of one kind."""
 
-    async def __call__(self, actor: Actor, change: Change, steps: list[Step]) -> None: ...
+    def __call__(self, actor: Actor, change: Change, steps: list[Step]) -> Coroutine[Any, Any, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class EntityService:
 
         def replace(old: JsonObject | None) -> JsonObject:
             if old is None:
-                self._require_creator(actor)
+                self._require_staff(actor)
                 return self._new_row(actor, wire_id(id), fields)
             self._require_writer(actor, old)
             kept = {name: old[name] for name in ("id", self.kind.created_at, "created_by") if name in old}
@@ -161,13 +165,21 @@ class EntityService:
         return _checked(row)
 
     async def _after(self, actor: Actor, change: Change) -> None:
-        """The row is committed: keep the room true to it, then tell everybody concerned."""
-        await self._subscribe_named(change)
+        """Tell everybody concerned and keep the room true to the row.
+
+        The row is committed, so a database that fails now must not make the caller try again.
+        """
         steps = steps_of(change, self.kind, actor)
+        work = [self._subscribe_named(change)]
         if steps:
-            await self._announce(actor, change, steps)
+            work.append(self._announce(actor, change, steps))
         if change.old is not None and self._people(change.old) - self._people(change.new):
-            await self._rooms.recheck_room(self.kind.room(str(change.old["id"])))
+            work.append(self._rooms.recheck_room(self.kind.room(str(change.old["id"]))))
+        for step in work:
+            try:
+                await step
+            except StoreUnavailable:
+                log.warning("change stored, but not everybody was told: the database is not available")
 
     async def _subscribe_named(self, change: Change) -> None:
         """Being named by a row subscribes to its room's audience; no longer being named ends that."""
@@ -194,6 +206,10 @@ class EntityService:
         return not member.guest and names_person(self.kind.name, row, member.id)
 
     def _require_creator(self, actor: Actor) -> None:
+        """Who may make a row under an id of the server's choice."""
+        self._require_staff(actor)
+
+    def _require_staff(self, actor: Actor) -> None:
         if not actor.member.staff:
             raise _forbidden()
 

@@ -122,9 +122,7 @@ class NotificationService:
             self._next_run = run_at if self._next_run is None else min(self._next_run, run_at)
             return Sent(drafts=tuple(drafts))
         stored = await self._store.add(targets, content, sender=sender, now=now, dedup_key=dedup_key)
-        for one in stored:
-            if not one.duplicate:
-                await self._show(one.notification)
+        await self._show_all(stored)
         return Sent(stored=tuple(stored))
 
     async def notify(self, content: Content, *recipients: str, sender: Principal | None) -> None:
@@ -133,9 +131,21 @@ class NotificationService:
         if targets:
             await self.send(targets, content, sender=sender)
 
+    async def _show_all(self, stored: Sequence[Stored]) -> None:
+        """Show what is new. It is committed: a database that fails now must not make the sender try again."""
+        for one in stored:
+            if one.duplicate:
+                continue
+            try:
+                await self._show(one.notification)
+            except StoreUnavailable:
+                log.warning("stored notification not shown: the database is not available", id=one.notification.id)
+
     async def _show(self, notification: Notification) -> None:
-        """Send a stored notification to those of its readers who are connected."""
-        target = notification.target
+        """Send a stored notification to those of its readers who are connected. One that has expired is not shown."""
+        target, expires_at = notification.target, notification.content.expires_at
+        if expires_at is not None and expires_at <= self._clock():
+            return
         if target.recipient is not None:
             kind, _, id = target.recipient.partition(":")
             audience = Audience.room(names.guest(id)) if kind == "guest" else Audience.user(id)
@@ -171,7 +181,7 @@ class NotificationService:
         for draft in due:
             stored = await self._store.publish_draft(draft.id, now=self._clock())
             if stored is not None and not stored.duplicate:
-                await self._show(stored.notification)
+                await self._show_all([stored])
                 published += 1
         self._next_run = await self._store.next_run()
         return published

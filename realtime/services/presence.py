@@ -76,7 +76,7 @@ class PresenceService:
         self._people[person.id] = person
         now = self._clock()
         if person.id in self._roster.connect(person.id, session.sid, now).online:
-            self._announce(CameOnline(now, person), Audience.all(without=person.id))
+            self._announce(CameOnline(now, person), Audience.all_users(without=person.id))
             self._tell_admins(person)
 
     def disconnected(self, session: Session, rooms: Iterable[str]) -> None:
@@ -110,7 +110,7 @@ class PresenceService:
         now = self._clock()
         changed = self._roster.set_status(person.id, checked_status(status), now)
         if data is not None:
-            self._announce(StatusChanged(now, person, data), Audience.all(without=person.id))
+            self._announce(StatusChanged(now, person, data), Audience.all_users(without=person.id))
         if changed:
             self._tell_admins(person)
 
@@ -163,7 +163,7 @@ class PresenceService:
         diff, entries = self._roster.expire(now)
         for user in diff.offline:
             person = self._people.pop(user)
-            self._announce(WentOffline(now, person), Audience.all(without=person.id))
+            self._announce(WentOffline(now, person), Audience.all_users(without=person.id))
             self._tell_admins(person)
             self._shared.pop(user, None)
         if entries:

@@ -1,6 +1,7 @@
 """Joining is authorising: every way into a room goes through here."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -91,7 +92,7 @@ class RoomService:
             return True
         if self._authority is None:
             return False
-        principal = {"id": member.id, "role": "guest" if member.guest else sorted(member.roles)[0]}
+        principal = {"id": member.id, "role": member.audience}
         return await self._authority.allows(principal, room.name)
 
     async def _named(self, member: Member, room: Room) -> bool:
@@ -107,22 +108,21 @@ class RoomService:
 
     async def join(self, session: Session, wanted: Sequence[object]) -> list[str]:
         """Put a connection into rooms: all of them, or none and an error. Returns their names."""
-        if len(wanted) > MAX_ROOMS_PER_CALL:
-            raise RealtimeError(Code.ROOM_LIMIT, f"At most {MAX_ROOMS_PER_CALL} rooms in one call")
+        _check_number(wanted)
         rooms = [await self.require(session.member, name) for name in wanted]
-        for room in rooms:
-            try:
-                entered = self._channel.membership.enter(session.sid, room.name)
-            except RoomLimit as error:
-                raise RealtimeError(Code.ROOM_LIMIT, str(error).capitalize()) from error
-            except KeyError:
-                raise RealtimeError(Code.FORBIDDEN, "The connection is closed") from None
-            if entered:
-                await self._subscribe(session, room)
+        membership = self._channel.membership
+        if session.sid not in membership:
+            raise RealtimeError(Code.FORBIDDEN, "The connection is closed")
+        if len({room.name for room in rooms} - membership.rooms(session.sid)) > membership.space(session.sid):
+            raise RealtimeError(Code.ROOM_LIMIT, f"A connection may be in {membership.max_rooms} rooms")
+        entered = [room for room in rooms if membership.enter(session.sid, room.name)]
+        for room in entered:
+            await self._subscribe(session, room)
         return [room.name for room in rooms]
 
     async def leave(self, session: Session, wanted: Sequence[object]) -> list[str]:
         """Take a connection out of rooms. Rooms it is not in are no error; the personal one cannot be left."""
+        _check_number(wanted)
         rooms = [parse_room(name) for name in wanted]
         for room in rooms:
             if room.kind in ("user", "guest") and room.id == session.identity.id:
@@ -200,8 +200,10 @@ class RoomService:
         for name in list(self._channel.membership.rooms(session.sid)):
             await self._recheck(session, parse_room(name))
         for name in auto_rooms(session.member):
+            # A connection that is full keeps what it has: it joined the rest by choice.
             if session.sid in self._channel.membership:
-                self._channel.membership.enter(session.sid, name)
+                with contextlib.suppress(RoomLimit):
+                    self._channel.membership.enter(session.sid, name)
 
 
 def audience_of(room: Room) -> str:
@@ -209,6 +211,11 @@ def audience_of(room: Room) -> str:
     if room.kind in ("user", "guest"):
         raise RealtimeError(Code.INVALID_PAYLOAD, "Name a person by userId, not by their room")
     return f"role:{room.id}" if room.kind == "role" else f"{AUDIENCE_PREFIX}{room.name}"
+
+
+def _check_number(wanted: Sequence[object]) -> None:
+    if len(wanted) > MAX_ROOMS_PER_CALL:
+        raise RealtimeError(Code.ROOM_LIMIT, f"At most {MAX_ROOMS_PER_CALL} rooms in one call")
 
 
 def parse_room(name: object) -> Room:

@@ -1,6 +1,6 @@
 """Typing indicators. They end after 5 s without a renewal, on leaving the room and on disconnecting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from realtime.clock import Clock
 from realtime.engine.channel import Session
@@ -66,7 +66,7 @@ class TypingService:
     def _end(self, diff: TypingDiff) -> None:
         for typing in diff.stopped:
             ended = self._open.pop(typing)
-            self._publisher.publish(ended.stop, ended.audience)
+            self._publisher.publish(replace(ended.stop, at=self._clock()), ended.audience)
 
 
 def _work_order(room: str) -> WireId | None:

@@ -91,8 +91,8 @@ class DatabaseFile:
             pid = os.read(lock, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
             raise StoreRefused(
-                f"{self._path} is already served by process {pid}. Stop that process first; several processes "
-                "can serve together only with MongoDB as the store and Redis between them"
+                f"{self._path} is already served by process {pid}. Stop that process first: "
+                "one database file serves one process"
             ) from None
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())

@@ -72,7 +72,7 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: P
     async with serving(path, 0) as process:
         with pytest.raises(StoreRefused, match=f"already served by process {process.pid}") as caught:
             await SqliteStore(path).open()
-        assert "Redis" in caught.value.message
+        assert "one database file serves one process" in caught.value.message
         process.send_signal(signal.SIGKILL)
         await process.wait()
         async with opened(path):
