@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+import structlog
+
 from realtime.clock import Clock, timestamp
 from realtime.engine.channel import Session
-from realtime.errors import Code, RealtimeError
+from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import Audience, BookingChanged
 from realtime.models import Change, Content, EntityQuery, JsonObject, Target, WireId, user_principal, wire_id
 from realtime.publisher import Publisher
@@ -15,6 +17,8 @@ from realtime.services.rooms import names_person
 from realtime.store.base import Store
 from rooms import names
 from rooms.policy import PUBLISHER_ROLES, Member
+
+log = structlog.get_logger(__name__)
 
 BOOKING = Kind("booking", "Booking", names.booking, created_at="createdAt", updated_at="updatedAt")
 
@@ -109,7 +113,10 @@ class BookingService:
             "createdAt": timestamp(self._clock()),
         }
         review = await self._store.create_entity("review", lambda id: {"id": id, **row}, name_fields=("userId",))
-        await self._announcer.reviewed(actor, booking, review)
+        try:
+            await self._announcer.reviewed(actor, booking, review)
+        except StoreUnavailable:  # the review is stored: the author must not try again
+            log.warning("review stored, but nobody was told: the database is not available")
         return review
 
     async def reviews(self, member: Member, booking_id: str, query: EntityQuery) -> tuple[list[JsonObject], int]:

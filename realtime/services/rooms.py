@@ -10,7 +10,7 @@ import structlog
 from realtime.clock import Clock
 from realtime.engine.channel import Channel, Session
 from realtime.errors import Code, RealtimeError, StoreUnavailable
-from realtime.models import JsonObject
+from realtime.models import JsonObject, user_principal
 from realtime.services.directory import Directory
 from realtime.store.base import Store
 from rooms import names
@@ -190,9 +190,16 @@ class RoomService:
             await self._store.drop_membership(session.identity.principal, f"room:{name}")
 
     async def role_changed(self, user: str) -> None:
-        """Apply a new role to a person's live connections, at once."""
+        """Apply a new role: live connections leave rooms at once, and what was received there is hidden."""
         for session in self._channel.of_user(user):
             await self.reauthorise(session)
+        known = await self._directory.user(user)
+        if known is None:
+            return
+        member = Member(id=user, guest=False, roles=frozenset({known.role}), audience=known.role)
+        for audience in await self._store.audiences_of(user_principal(user), AUDIENCE_PREFIX):
+            if not await self.may_join(member, names.parse(audience.removeprefix(AUDIENCE_PREFIX))):
+                await self._store.drop_membership(user_principal(user), audience)
 
     async def reauthorise(self, session: Session) -> None:
         """Recompute what a connection may do, take it out of what it may not, put it into what follows."""

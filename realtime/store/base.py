@@ -94,8 +94,8 @@ class InboxStore(Protocol):
         """Take the key away: broadcasts seen only through it are hidden."""
         ...
 
-    async def drop_audience(self, audience: str, *, keep: frozenset[Principal] = frozenset()) -> None:
-        """Take the key away from everybody but `keep`."""
+    async def audiences_of(self, reader: Principal, prefix: str) -> list[str]:
+        """Return the keys that start with `prefix` and that the reader holds or has held."""
         ...
 
     async def open_memberships(self, prefix: str) -> list[tuple[Principal, str]]:

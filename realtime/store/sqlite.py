@@ -139,8 +139,8 @@ class SqliteStore:
     async def drop_membership(self, reader: Principal, audience: str) -> None:
         await self._write(lambda db: membership.drop(db, reader, audience))
 
-    async def drop_audience(self, audience: str, *, keep: frozenset[Principal] = frozenset()) -> None:
-        await self._write(lambda db: membership.drop_all(db, audience, keep))
+    async def audiences_of(self, reader: Principal, prefix: str) -> list[str]:
+        return await self._read(lambda db: membership.audiences_of(db, reader, prefix))
 
     async def open_memberships(self, prefix: str) -> list[tuple[Principal, str]]:
         return await self._read(lambda db: membership.open_ones(db, prefix))

@@ -9,7 +9,7 @@ received and not with every join and leave.
 import sqlite3
 
 from realtime.models import Principal
-from realtime.store.sqlite_rows import dumps, head
+from realtime.store.sqlite_rows import head
 
 HEARD_NOTHING = """NOT EXISTS (
     SELECT 1 FROM log WHERE log.audience = membership.audience AND log.seq > membership.from_seq)"""
@@ -59,8 +59,9 @@ def drop(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
     db.execute("DELETE FROM membership WHERE reader = ? AND audience = ?", (reader, audience))
 
 
-def drop_all(db: sqlite3.Connection, audience: str, keep: frozenset[Principal]) -> None:
-    db.execute(
-        "DELETE FROM membership WHERE audience = ? AND reader NOT IN (SELECT value FROM json_each(?))",
-        (audience, dumps(sorted(keep))),
+def audiences_of(db: sqlite3.Connection, reader: Principal, prefix: str) -> list[str]:
+    found = db.execute(
+        "SELECT DISTINCT audience FROM membership WHERE reader = ? AND audience >= ? AND audience < ? ORDER BY audience",
+        (reader, prefix, prefix + "\U0010ffff"),
     )
+    return [audience for (audience,) in found]

@@ -62,21 +62,20 @@ async def test_readers_are_those_who_hold_the_key_now(store: Store) -> None:
     await store.open_membership(ANN, "room:ab", now=1.0)
     await store.close_membership(BOB, "room:a", now=2.0)
     assert sorted(await store.readers("room:a")) == [GUEST, ANN]
-    await store.drop_audience("room:a", keep=frozenset({ANN, BOB}))
-    assert await store.readers("room:a") == [ANN]
-    await store.drop_audience("room:a")
-    assert await store.readers("room:a") == []
+    await store.drop_membership(ANN, "room:a")
+    assert await store.readers("room:a") == [GUEST]
     assert await store.readers("room:ab") == [ANN]
 
 
-async def test_drop_audience_hides_from_all_but_those_kept(store: Store) -> None:
-    for reader in (ANN, BOB):
-        await store.open_membership(reader, "room:a", now=1.0)
-    (id,) = await send(store, Target(audience="room:a"))
-    await store.close_membership(BOB, "room:a", now=2.0)
-    await store.drop_audience("room:a", keep=frozenset({BOB}))
-    assert await listed(store, ANN) == []
-    assert await listed(store, BOB) == [id]
+async def test_audiences_of_a_reader_include_those_they_have_left(store: Store) -> None:
+    for key in ("room:a", "room:b", "role:x", "all"):
+        await store.open_membership(ANN, key, now=1.0)
+    await store.open_membership(BOB, "room:c", now=1.0)
+    await send(store, Target(audience="room:a"))
+    await store.close_membership(ANN, "room:a", now=2.0)
+    assert await store.audiences_of(ANN, "room:") == ["room:a", "room:b"]
+    await store.drop_membership(ANN, "room:a")
+    assert await store.audiences_of(ANN, "room:") == ["room:b"]
 
 
 async def test_open_memberships_takes_a_prefix_literally(store: Store) -> None:

@@ -468,3 +468,38 @@ async def test_role_change_takes_live_sockets_out_at_once(running: Running) -> N
     assert answer["data"]["rooms"] == ["role_user", "user_5"]
     for room in ("admin_room", "role_manager", "work_order_1"):
         assert (await client.ask("join_room", room))["code"] == "ROOM_FORBIDDEN"
+
+
+async def test_lost_right_hides_what_was_received_in_the_room(running: Running) -> None:
+    admin = bearer(1, "admin")
+    client = await running.connect(5, "technician")
+    await client.ask("join_room", "work_order_1")
+    sent = {"room": "work_order_1", "title": "Parts", "message": "are here"}
+    await running.call("POST", "/api/notifications", by=admin, json=sent)
+    await client.ask("leave_room", "work_order_1")
+    _, answer = await running.call("GET", "/api/notifications", by=bearer(5, "technician"))
+    assert (answer["total"], answer["unreadCount"]) == (1, 1)
+    await running.call("PATCH", "/api/users/5", by=admin, json={"role": "user"})
+    _, answer = await running.call("GET", "/api/notifications", by=bearer(5, "technician"))
+    assert (answer["total"], answer["unreadCount"]) == (0, 0)
+
+
+async def test_guests_hear_nothing_of_people(running: Running) -> None:
+    guest = await running.connect(9, guest=True)
+    client = await running.connect(5)
+    await client.ask("updateStatus", "away")
+    await client.ask("typing")
+    running.parts.fanout.flush()
+    await guest.settle()
+    assert guest.heard == []
+    assert (await guest.ask("typing"))["code"] == "FORBIDDEN"
+    assert (await guest.ask("updateStatus", "away"))["code"] == "FORBIDDEN"
+
+
+async def test_join_of_many_rooms_is_all_or_nothing(running: Running) -> None:
+    client = await running.connect(5, "technician")
+    for start in range(0, 497, 71):
+        await client.ask("join_room", {"rooms": [f"work_order_{n}" for n in range(start, start + 71)]})
+    refused = await client.ask("join_room", {"rooms": ["ticket_1", "ticket_2"]})
+    assert refused["code"] == "ROOM_LIMIT"
+    assert len((await client.ask("join_room", "ticket_1"))["rooms"]) == 500
