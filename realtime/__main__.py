@@ -67,7 +67,7 @@ def serve_command(host: str | None, port: int | None, dev: bool, dev_insecure: b
     try:
         if dev:
             settings = _dev(settings, insecure=dev_insecure)
-        check_secrets(settings)
+        check_secrets(settings, dev=dev)
     except BadSetting as error:
         raise ConfigProblem(str(error)) from error
     logs.configure(level=settings.log_level, readable=dev)

@@ -135,6 +135,8 @@ class KeySet:
             try:
                 document = await self._source.fetch()
                 keys = document["keys"]
+                if not isinstance(keys, list):
+                    raise TypeError("keys is not a list")
             except asyncio.CancelledError:
                 self._tried_at = -math.inf
                 raise
@@ -199,7 +201,7 @@ class TokenVerifier:
             raise _invalid()
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError) as error:
             raise _invalid() from error
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
@@ -207,7 +209,7 @@ class TokenVerifier:
         for key in await self._candidates(algorithm, header.get("kid")):
             try:
                 return self._decode(token, key, algorithm)
-            except jwt.InvalidSignatureError:
+            except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
                 continue
             except (jwt.PyJWTError, ValueError) as error:
                 raise _invalid() from error
@@ -260,6 +262,8 @@ class TokenVerifier:
         wire_id = next((claims[name] for name in ID_CLAIMS if claims.get(name) not in (None, "")), None)
         if isinstance(wire_id, bool) or not isinstance(wire_id, str | int) or len(str(wire_id)) > MAX_ID_LENGTH:
             raise _invalid()
+        if _mended(str(wire_id)) != str(wire_id):
+            raise _invalid()
         guest = claims.get("type") == "guest" or claims.get("role") == "guest" or claims.get("guestId") is not None
         exp = _seconds(claims.get("exp"))
         grants = claims.get("rooms")
@@ -291,7 +295,12 @@ def _seconds(value: object) -> float | None:
 
 
 def _text(value: object, limit: int) -> str | None:
-    return value.strip()[:limit] or None if isinstance(value, str) else None
+    return _mended(value.strip()[:limit]) or None if isinstance(value, str) else None
+
+
+def _mended(text: str) -> str:
+    """Replace halves of characters, which JavaScript leaves when it cuts a text and no database can store."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def mint(

@@ -211,5 +211,6 @@ class ServerStopping(Event):
 
 
 def catalogue() -> list[type[Event]]:
-    """Return every domain event class."""
-    return sorted(Event.__subclasses__(), key=lambda event: event.__name__)
+    """Return every domain event class, by name."""
+    found = (kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Event))
+    return sorted((kind for kind in found if kind is not Event), key=lambda kind: kind.__name__)

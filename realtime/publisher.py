@@ -4,8 +4,9 @@
 request that caused it. Each payload is encoded once, however many connections get it.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -19,6 +20,7 @@ from realtime.metrics import Metrics
 log = structlog.get_logger(__name__)
 
 Item = tuple[Event, Audience]
+_NOBODY = Audience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,74 +47,100 @@ class Publisher:
         return self._guarded(items)
 
     def publish_to_connection(self, event: Event, sid: str) -> None:
-        """Send one event to a single connection."""
+        """Send one event to a single connection, whatever its audience would be."""
         for outlet in self._outlets:
             if outlet.channel.session(sid) is not None:
-                for row in outlet.dialect.rows(event):
-                    burst = outlet.channel.encode(row.wire_name(event), row.shape(event))
-                    outlet.channel.deliver([sid], burst)
+                self._guard(outlet, [(event, _NOBODY)], only=sid)
 
     def _guarded(self, items: Sequence[Item]) -> int:
-        frames = 0
-        for outlet in self._outlets:
-            try:
-                frames += self._send(outlet, items)
-            except Exception as error:  # noqa: BLE001  see the module's docstring
-                self._metrics.publish_failures.inc()
-                kinds = sorted({type(event).__name__ for event, _ in items})
-                log.error("publish failed", dialect=outlet.dialect.name, events=kinds, error=repr(error))
-        return frames
+        return sum(self._guard(outlet, items) for outlet in self._outlets)
 
-    def _send(self, outlet: Outlet, items: Sequence[Item]) -> int:
+    def _guard(self, outlet: Outlet, items: Sequence[Item], *, only: str | None = None) -> int:
+        try:
+            taken = self._send(outlet, items) if only is None else _send_one(outlet, items, only)
+        except Exception as error:  # noqa: BLE001  see the module's docstring
+            self._metrics.publish_failures.inc()
+            kinds = sorted({type(event).__name__ for event, _ in items})
+            log.error("publish failed", dialect=outlet.dialect.name, events=kinds, error=repr(error))
+            return 0
+        for name, count in taken.items():
+            self._metrics.deliveries.labels(name).inc(count)
+        return taken.total()
+
+    def _send(self, outlet: Outlet, items: Sequence[Item]) -> Counter[str]:
         groups = _by_audience(outlet.dialect, items)
         if len(groups) == 1:
             [(audience, lines)] = groups.items()
-            return self._send_group(outlet.channel, audience, lines)
-        return self._send_groups(outlet.channel, groups)
+            return _send_group(outlet.channel, audience, lines)
+        return _send_groups(outlet.channel, groups)
 
-    def _send_group(self, channel: Channel, audience: Audience, lines: "list[_Line]") -> int:
-        """One audience: the same bytes for everybody, but for those who may not hear single lines."""
-        personal = _exclusions(channel, lines)
-        everybody = select(channel, audience)
-        burst = Burst.join(line.encode(channel) for line in lines)
-        taken = channel.deliver((sid for sid in everybody if sid not in personal), burst) * len(lines)
-        for sid in personal:
-            if sid in everybody:
-                taken += _deliver_all(channel, sid, _audible(channel, lines, sid))
-        self._count(lines, taken)
-        return taken
 
-    def _send_groups(self, channel: Channel, groups: "dict[Audience, list[_Line]]") -> int:
-        """Several audiences: collect what each connection gets, then write once to each."""
-        inbox: dict[str, list[Burst]] = defaultdict(list)
-        for audience, lines in groups.items():
-            personal = _exclusions(channel, lines)
-            burst = Burst.join(line.encode(channel) for line in lines)
-            for sid in select(channel, audience):
-                if sid in personal:
-                    inbox[sid].extend(_audible(channel, lines, sid))
-                else:
-                    inbox[sid].append(burst)
-        taken = sum(_deliver_all(channel, sid, bursts) for sid, bursts in inbox.items())
-        self._count([line for lines in groups.values() for line in lines], taken)
-        return taken
+def _send_one(outlet: Outlet, items: Sequence[Item], sid: str) -> Counter[str]:
+    lines = [_Line(row, event, None, 0) for event, _ in items for row in outlet.dialect.rows(event)]
+    return _deliver(outlet.channel, [sid], lines)
 
-    def _count(self, lines: "list[_Line]", taken: int) -> None:
-        if taken:
-            name = lines[0].row.name
-            self._metrics.deliveries.labels(name if isinstance(name, str) else "custom").inc(taken)
+
+def _send_group(channel: Channel, audience: Audience, lines: "list[_Line]") -> Counter[str]:
+    """One audience: the same bytes for everybody, but for those who may not hear single lines."""
+    personal = _exclusions(channel, lines)
+    everybody = select(channel, audience)
+    taken = _deliver(channel, everybody - personal, lines)
+    for sid in everybody & personal:
+        taken += _deliver(channel, [sid], _audible(channel, lines, sid))
+    return taken
+
+
+def _send_groups(channel: Channel, groups: "dict[Audience, list[_Line]]") -> Counter[str]:
+    """Several audiences: one write to each connection, with its lines in the order they were published in.
+
+    Connections that are in the same audiences get the same bytes, joined once.
+    """
+    audiences_of: dict[str, list[int]] = defaultdict(list)
+    for index, audience in enumerate(groups):
+        for sid in select(channel, audience):
+            audiences_of[sid].append(index)
+    alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for sid, indices in audiences_of.items():
+        alike[tuple(indices)].append(sid)
+    all_lines = list(groups.values())
+    personal = _exclusions(channel, (line for lines in all_lines for line in lines))
+    taken: Counter[str] = Counter()
+    for indices_, sids in alike.items():
+        lines = sorted((line for index in indices_ for line in all_lines[index]), key=lambda line: line.order)
+        taken += _deliver(channel, [sid for sid in sids if sid not in personal], lines)
+        for sid in sids:
+            if sid in personal:
+                taken += _deliver(channel, [sid], _audible(channel, lines, sid))
+    return taken
+
+
+def _deliver(channel: Channel, sids: Collection[str], lines: "Sequence[_Line]") -> Counter[str]:
+    """Write lines to connections, one write each; return how many took each name."""
+    if not sids or not lines:
+        return Counter()
+    count = channel.deliver(sids, Burst.join(line.encode(channel) for line in lines))
+    taken: Counter[str] = Counter()
+    for line in lines:
+        taken[line.label] += count
+    return taken
 
 
 class _Line:
     """One frame to be sent: a row of a dialect applied to an event, encoded when it is first needed."""
 
-    __slots__ = ("_burst", "_event", "row", "without")
+    __slots__ = ("_burst", "_event", "order", "row", "without")
 
-    def __init__(self, row: Row, event: Event, without: str | None) -> None:
+    def __init__(self, row: Row, event: Event, without: str | None, order: int) -> None:
         self.row = row
         self.without = without
+        self.order = order
         self._event = event
         self._burst: Burst | None = None
+
+    @property
+    def label(self) -> str:
+        """The name under which it is counted; names that clients of the API choose are counted as one."""
+        return self.row.name if isinstance(self.row.name, str) else type(self._event).__name__.lower()
 
     def encode(self, channel: Channel) -> Burst:
         if self._burst is None:
@@ -123,10 +151,11 @@ class _Line:
 def _by_audience(dialect: Dialect, items: Sequence[Item]) -> dict[Audience, list[_Line]]:
     """Group the frames by who hears them; the person left out is a matter of each line."""
     groups: dict[Audience, list[_Line]] = defaultdict(list)
+    order = itertools.count()
     for event, audience in items:
         for row in dialect.rows(event):
             reach = row.reach(event, audience)
-            groups[replace(reach, without=None)].append(_Line(row, event, reach.without))
+            groups[replace(reach, without=None)].append(_Line(row, event, reach.without, next(order)))
     return groups
 
 
@@ -144,11 +173,7 @@ def _exclusions(channel: Channel, lines: Iterable[_Line]) -> set[str]:
     return {sid for user in users for sid in channel.sids_of_user(user)}
 
 
-def _audible(channel: Channel, lines: Iterable[_Line], sid: str) -> list[Burst]:
+def _audible(channel: Channel, lines: Iterable[_Line], sid: str) -> list[_Line]:
     session = channel.session(sid)
     me = None if session is None or session.identity.guest else session.identity.id
-    return [line.encode(channel) for line in lines if line.without is None or line.without != me]
-
-
-def _deliver_all(channel: Channel, sid: str, bursts: list[Burst]) -> int:
-    return channel.deliver([sid], Burst.join(bursts)) if bursts else 0
+    return [line for line in lines if line.without is None or line.without != me]

@@ -40,6 +40,10 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
         await stop.wait()
         app[PARTS].stopping = True
         log.info("shutting down", connections=len(app[PARTS].channel))
+        for site in list(runner.sites):
+            await site.stop()
+        # cleanup() stops reading before it calls the hooks, and browsers' answers to our Close would cost 2 s.
+        await runner.shutdown()
     finally:
         await runner.cleanup()
     log.info("stopped")

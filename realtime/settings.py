@@ -5,6 +5,7 @@ Only this module reads the environment. README's table is generated from the fie
 
 import ipaddress
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -237,14 +238,17 @@ def _check_together(settings: Settings) -> None:
         raise BadSetting("JWT_JWKS_URL", "asymmetric JWT_ALGORITHMS need the URL of their keys")
 
 
-def check_secrets(settings: Settings) -> None:
-    """Refuse to serve with no key or a short one. Raises BadSetting that says how to make a good one."""
+def check_secrets(settings: Settings, *, dev: bool = False) -> None:
+    """Refuse to serve with no key, and but for development with a short one.
+
+    Raises BadSetting that says how to make a good one.
+    """
     needs_secret = any(algorithm.startswith("HS") for algorithm in settings.jwt_algorithms)
     if needs_secret and not settings.jwt_secret:
         raise BadSetting("JWT_SECRET", f"is not set; make one with: {HOW_TO_MAKE_A_SECRET}")
     for variable in ("jwt_secret", "jwt_secret_previous"):
         value = cast(str | None, getattr(settings, variable))
-        if value and len(value.encode()) < MIN_SECRET_BYTES:
+        if value and not dev and len(value.encode()) < MIN_SECRET_BYTES:
             raise BadSetting(
                 variable.upper(), f"is shorter than {MIN_SECRET_BYTES} bytes; make one with: {HOW_TO_MAKE_A_SECRET}"
             )
@@ -252,12 +256,10 @@ def check_secrets(settings: Settings) -> None:
 
 def dev_secret(path: Path = DEV_SECRET) -> str:
     """Return the development key, making it (mode 0600) when there is none."""
-    import secrets
-
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and (known := path.read_text().strip()):
+        return known
+    path.unlink(missing_ok=True)  # an empty one is what a crash left
     secret = secrets.token_urlsafe(48)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -277,7 +279,11 @@ def effective(settings: Settings) -> list[tuple[str, str]]:
             shown = "(set, hidden)" if value else "(not set)"
         elif spec.name in ("jwt_jwks_url", "room_auth_url") and value:
             parts = urlsplit(value)
-            shown = value.replace(f"{parts.username}:{parts.password}@", "***@") if parts.password else value
+            shown = (
+                parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+                if "@" in parts.netloc
+                else value
+            )
         else:
             shown = _show(value)
         rows.append((spec.name.upper(), shown))

@@ -19,6 +19,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         super().__init__()
         self._max_rooms = max_rooms
         self._memberships: dict[str, Membership] = {}
+        self.rooms = self._memberships  # python-socketio's `emit` looks here for the namespaces that exist
         self._sid_of: dict[tuple[str, str], str] = {}
         self._eio_of: dict[str, tuple[str, str]] = {}
         self._pending: set[str] = set()

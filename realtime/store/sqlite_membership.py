@@ -61,7 +61,7 @@ def drop(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
 
 def audiences_of(db: sqlite3.Connection, reader: Principal, prefix: str) -> list[str]:
     found = db.execute(
-        "SELECT DISTINCT audience FROM membership WHERE reader = ? AND audience >= ? AND audience < ? ORDER BY audience",
+        "SELECT DISTINCT audience FROM membership WHERE reader = ? AND audience >= ? AND audience < ? ORDER BY 1",
         (reader, prefix, prefix + "\U0010ffff"),
     )
     return [audience for (audience,) in found]
