@@ -1,0 +1,1 @@
+"""The real server process, real clients in Node, and a real browser."""

@@ -1,0 +1,52 @@
+"""A server per module, clients per test. Modules share nothing, so they run side by side."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.browser import Browser
+from tests.e2e.node import Clients
+from tests.e2e.process import Server
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start servers with settings of one's own; at the end all are stopped and their logs searched for secrets."""
+    with ExitStack() as started:
+
+        def start(*, dev: bool = False, home: Path | None = None, **settings: object) -> Server:
+            server = Server(home or tmp_path_factory.mktemp("server"), dev=dev, **settings)
+            started.callback(server.stop)
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def server(start_server: StartServer) -> Server:
+    """The module's server, in production mode with the default limits."""
+    return start_server()
+
+
+@pytest.fixture
+def clients() -> Iterator[Clients]:
+    with Clients() as clients:
+        yield clients
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """A browser without pages; those that a test opens are closed at its end."""
+    yield chromium
+    chromium.close()
