@@ -92,6 +92,11 @@ def create_app(
     return builder.build()
 
 
+def _spellings(path: str) -> list[str]:
+    """REST paths are found with and without a slash at the end, as the backends that frontends know do it."""
+    return [path, f"{path}/"] if path.startswith(("/api/", "/notifications")) else [path]
+
+
 class _Builder:
     """Makes every part once, lower layers first."""
 
@@ -175,6 +180,7 @@ class _Builder:
         self.counter = UnreadCounter(
             store=store, channel=channel, publisher=publisher, clock=clock, metrics=self.metrics
         )
+        self.rooms.tell_counts(self.counter)
         self.notifications = NotificationService(
             store=store,
             publisher=publisher,
@@ -202,7 +208,12 @@ class _Builder:
             )
             for kind in (WORK_ORDER, TICKET)
         }
-        announcer = BookingAnnouncer(publisher=self.publisher, notifications=self.notifications, clock=self.clock)
+        announcer = BookingAnnouncer(
+            publisher=self.publisher,
+            notifications=self.notifications,
+            directory=self.directory,
+            clock=self.clock,
+        )
         self.booking_rows = BookingEntities(BOOKING, announce=announcer, **shared)  # type: ignore[arg-type]
         self.bookings = BookingService(
             store=self.store,
@@ -246,9 +257,10 @@ class _Builder:
         app[PARTS] = parts
         for resource in self._resources():
             for route in resource.routes():
-                app.router.add_route(route.method, route.path, route.handler)
-                if route.method == "GET":
-                    app.router.add_route("HEAD", route.path, route.handler)
+                for path in _spellings(route.path):
+                    app.router.add_route(route.method, path, route.handler)
+                    if route.method == "GET":
+                        app.router.add_route("HEAD", path, route.handler)
                 access[route.handler] = route.access
         self._namespace().register(self.server)
         app.cleanup_ctx.append(self._run_store)
@@ -382,6 +394,7 @@ class _Builder:
                 "presence": (TICK, self.presence.tick),
                 "typing": (TICK, end_typing),
                 "scheduled_notifications": (TICK, self.notifications.run_due),
+                "expired_notifications": (TICK, self.notifications.end_expired),
                 "sweep": (SWEEP_SECONDS, sweep),
             },
             self.metrics,

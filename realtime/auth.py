@@ -14,6 +14,7 @@ import jwt
 from realtime.clock import Clock
 from realtime.errors import Code, RealtimeError
 from realtime.models import Principal, WireId, guest_principal, user_principal
+from rooms import names
 
 MAX_TOKEN_LENGTH = 8192
 MAX_ID_LENGTH = 100
@@ -262,7 +263,7 @@ class TokenVerifier:
         wire_id = next((claims[name] for name in ID_CLAIMS if claims.get(name) not in (None, "")), None)
         if isinstance(wire_id, bool) or not isinstance(wire_id, str | int) or len(str(wire_id)) > MAX_ID_LENGTH:
             raise _invalid()
-        if _mended(str(wire_id)) != str(wire_id):
+        if _mended(str(wire_id)) != str(wire_id) or not _fits_rooms(claims, str(wire_id)):
             raise _invalid()
         guest = claims.get("type") == "guest" or claims.get("role") == "guest" or claims.get("guestId") is not None
         exp = _seconds(claims.get("exp"))
@@ -296,6 +297,16 @@ def _seconds(value: object) -> float | None:
 
 def _text(value: object, limit: int) -> str | None:
     return _mended(value.strip()[:limit]) or None if isinstance(value, str) else None
+
+
+def _fits_rooms(claims: dict[str, Any], id: str) -> bool:
+    """Whether the id and the role can be parts of room names."""
+    try:
+        names.check(names.user(id))
+        names.check(names.role(_text(claims.get("role"), 40) or "user"))
+    except names.InvalidRoomName:
+        return False
+    return True
 
 
 def _mended(text: str) -> str:

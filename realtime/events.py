@@ -59,10 +59,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class NotificationCreated(Event):
-    """A stored notification, as one reader sees it. `reader` is None for a broadcast frame shared by many."""
+    """A stored notification, as one reader sees it."""
 
     notification: Notification
-    reader: WireId | None
+    reader: WireId
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,21 @@ log = structlog.get_logger(__name__)
 JWKS_TIMEOUT = 5.0
 JWKS_BYTES = 256 * 1024
 ROOM_AUTH_TIMEOUT = 2.0
+ROOM_AUTH_BYTES = 4096
 ROOM_AUTH_SECONDS = 30.0
 ROOM_AUTH_CACHE = 10_000
 
 SessionFactory = Callable[[], aiohttp.ClientSession]
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a whole body. Raises ValueError when it is longer than `limit` bytes."""
+    raw = bytearray()
+    async for chunk in response.content.iter_any():
+        raw += chunk
+        if len(raw) > limit:
+            raise ValueError("the answer is too long")
+    return bytes(raw)
 
 
 class HttpKeySource:
@@ -36,8 +47,8 @@ class HttpKeySource:
         try:
             async with self._session().get(self._url, timeout=timeout, allow_redirects=False) as response:
                 response.raise_for_status()
-                raw = await response.content.read(JWKS_BYTES + 1)
-                if response.status != 200 or len(raw) > JWKS_BYTES:
+                raw = await _read(response, JWKS_BYTES)
+                if response.status != 200:
                     raise ValueError("not a JWK set")
                 document = wire.loads(raw)
         except Exception as error:
@@ -84,8 +95,8 @@ class HttpRoomAuthority:
             async with self._session().post(
                 self._url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                answer = wire.loads(await response.content.read(4096)) if response.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, wire.BadJson) as error:
+                answer = wire.loads(await _read(response, ROOM_AUTH_BYTES)) if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             log.warning("room authority did not answer", room=room, error=type(error).__name__)
             return False
         return isinstance(answer, dict) and answer.get("allow") is True

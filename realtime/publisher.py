@@ -4,18 +4,20 @@
 request that caused it. Each payload is encoded once, however many connections get it.
 """
 
+import contextlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from realtime.dialects.base import Dialect, Row
 from realtime.engine.channel import Channel
-from realtime.engine.frames import Burst
+from realtime.engine.frames import Burst, Template
 from realtime.events import Audience, Event
 from realtime.metrics import Metrics
+from realtime.models import WireId
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,13 @@ class Publisher:
         """Send many events so that each connection gets one write with all that concern it, in order."""
         return self._guarded(items)
 
+    def publish_personally(self, event: Callable[[WireId], Event], readers: Mapping[str, WireId]) -> None:
+        """Send each user their own copy of one event, which differs in nothing but their id."""
+        sample = event(Template.PLACEHOLDER)
+        for outlet in self._outlets:
+            with self._never_raising(outlet, [(sample, _NOBODY)]):
+                self._count(_send_personally(outlet, sample, readers))
+
     def publish_to_connection(self, event: Event, sid: str) -> None:
         """Send one event to a single connection, whatever its audience would be."""
         for outlet in self._outlets:
@@ -56,16 +65,24 @@ class Publisher:
         return sum(self._guard(outlet, items) for outlet in self._outlets)
 
     def _guard(self, outlet: Outlet, items: Sequence[Item], *, only: str | None = None) -> int:
-        try:
+        taken: Counter[str] = Counter()
+        with self._never_raising(outlet, items):
             taken = self._send(outlet, items) if only is None else _send_one(outlet, items, only)
+            self._count(taken)
+        return taken.total()
+
+    def _count(self, taken: Counter[str]) -> None:
+        for name, count in taken.items():
+            self._metrics.deliveries.labels(name).inc(count)
+
+    @contextlib.contextmanager
+    def _never_raising(self, outlet: Outlet, items: Sequence[Item]) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # noqa: BLE001  see the module's docstring
             self._metrics.publish_failures.inc()
             kinds = sorted({type(event).__name__ for event, _ in items})
             log.error("publish failed", dialect=outlet.dialect.name, events=kinds, error=repr(error))
-            return 0
-        for name, count in taken.items():
-            self._metrics.deliveries.labels(name).inc(count)
-        return taken.total()
 
     def _send(self, outlet: Outlet, items: Sequence[Item]) -> Counter[str]:
         groups = _by_audience(outlet.dialect, items)
@@ -73,6 +90,18 @@ class Publisher:
             [(audience, lines)] = groups.items()
             return _send_group(outlet.channel, audience, lines)
         return _send_groups(outlet.channel, groups)
+
+
+def _send_personally(outlet: Outlet, sample: Event, readers: Mapping[str, WireId]) -> Counter[str]:
+    channel = outlet.channel
+    rows = outlet.dialect.rows(sample)
+    templates = [channel.template(row.wire_name(sample), row.shape(sample)) for row in rows]
+    taken: Counter[str] = Counter()
+    for user, id in readers.items():
+        sids = select(channel, Audience.user(user))
+        count = channel.deliver(sids, Burst.join(template.fill(id) for template in templates))
+        taken.update({row.wire_name(sample): count for row in rows})
+    return taken
 
 
 def _send_one(outlet: Outlet, items: Sequence[Item], sid: str) -> Counter[str]:

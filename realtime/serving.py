@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import signal
 import ssl
 from collections.abc import Callable
@@ -32,7 +33,9 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=REQUEST_SECONDS)
+    runner = web.AppRunner(
+        app, logger=_one_line_logger(), access_log=None, handle_signals=False, shutdown_timeout=REQUEST_SECONDS
+    )
     await runner.setup()
     try:
         urls = await _listen(runner, settings)
@@ -47,6 +50,20 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
     finally:
         await runner.cleanup()
     log.info("stopped")
+
+
+class _OneLine(logging.Handler):
+    """What aiohttp has to say of requests it could not even read: one line, without a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("http request unreadable", reason=record.getMessage()[:200])
+
+
+def _one_line_logger() -> logging.Logger:
+    logger = logging.getLogger("roomcast.http")
+    logger.propagate = False
+    logger.handlers = [_OneLine()]
+    return logger
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> list[str]:

@@ -35,7 +35,10 @@ Parser = Callable[[str], Any]
 
 def _integer(low: int, high: int) -> Parser:
     def parse(text: str) -> int:
-        value = int(text)
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"must be a whole number, not {text!r}") from None
         if not low <= value <= high:
             raise ValueError(f"must be between {low} and {high}")
         return value
@@ -45,7 +48,10 @@ def _integer(low: int, high: int) -> Parser:
 
 def _seconds(low: float, high: float) -> Parser:
     def parse(text: str) -> float:
-        value = float(text)
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"must be a number of seconds, not {text!r}") from None
         if not low <= value <= high:
             raise ValueError(f"must be between {low:g} and {high:g} seconds")
         return value

@@ -199,7 +199,7 @@ ROOT_GOLDEN: Mapping[str, Golden] = {
         ],
     ),
     "announcement": Golden(
-        events.NotificationCreated(AT, BARE, None),
+        events.NotificationCreated(AT, BARE, 7),
         [
             (
                 "newNotification",
@@ -360,7 +360,7 @@ def test_a_notification_says_what_its_two_frontends_read() -> None:
 
 
 def test_an_announcement_has_the_type_that_each_frontend_knows() -> None:
-    event = events.NotificationCreated(AT, BARE, None)
+    event = events.NotificationCreated(AT, BARE, 7)
     assert sent(event, "newNotification")["type"] == "announcement"
     assert sent(event, "notification_received")["notification"]["type"] == "system"
 

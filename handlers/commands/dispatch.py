@@ -97,7 +97,19 @@ class Dispatcher:
         error = RealtimeError(
             Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
         )
-        if self._error_events.hit(session.identity.principal, self._clock()) is None:
-            raised = ErrorRaised(self._clock(), error.code.value, error.message, event[:128], wait)
-            self._publisher.publish_to_connection(raised, session.sid)
+        self.report(session, event, error.ack())
         raise error
+
+    def report(self, session: Session, event: object, answer: Mapping[str, object]) -> None:
+        """Send a refusal as an `error` event, too: once per person in five seconds."""
+        if self._error_events.hit(session.identity.principal, self._clock()) is not None:
+            return
+        wait = answer.get("retryAfter")
+        raised = ErrorRaised(
+            self._clock(),
+            code=str(answer["code"]),
+            message=str(answer["message"]),
+            event=event[:128] if isinstance(event, str) else None,
+            retry_after=wait if isinstance(wait, float) else None,
+        )
+        self._publisher.publish_to_connection(raised, session.sid)

@@ -12,6 +12,7 @@ MAX_MESSAGE = 500
 
 def _typing(services: CommandServices, session: Session, payload: object) -> Ack:
     """No payload, or one without `isTyping`, means that the person types."""
+    _require_user(session)
     data = relayed(payload)
     active = data.get("isTyping", True)
     if not isinstance(active, bool):
@@ -27,8 +28,6 @@ def _audience(services: CommandServices, session: Session, data: dict[str, objec
     if room is not None:
         name = services.rooms.require_inside(session, room).name
         return name, Audience.room(name, without=me)
-    if session.identity.guest:
-        raise RealtimeError(Code.FORBIDDEN, "Guests may type only into rooms they are in")
     receiver = data.get("receiverId", data.get("to"))
     if receiver is not None:
         name = names.user(entity_id(receiver, "receiverId"))
@@ -36,7 +35,14 @@ def _audience(services: CommandServices, session: Session, data: dict[str, objec
     return "", Audience.all_users(without=me)
 
 
+def _require_user(session: Session) -> None:
+    """A guest's id may be a user's, too: the others would take one for the other."""
+    if session.identity.guest:
+        raise RealtimeError(Code.FORBIDDEN, "Guests do not show that they type")
+
+
 def _start(services: CommandServices, session: Session, payload: object) -> Ack:
+    _require_user(session)
     message = payload.get("message") if isinstance(payload, dict) else None
     if message is not None and (not isinstance(message, str) or len(message) > MAX_MESSAGE):
         raise RealtimeError(Code.INVALID_PAYLOAD, f"message is text of at most {MAX_MESSAGE} characters")
@@ -46,6 +52,7 @@ def _start(services: CommandServices, session: Session, payload: object) -> Ack:
 
 
 def _stop(services: CommandServices, session: Session, payload: object) -> Ack:
+    _require_user(session)
     room = services.rooms.require_inside(session, room_name(payload)).name
     services.typing.type_in_room(session, room, False, None)
     return {"room": room}

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, NoReturn, Protocol, cast
 
 from aiohttp import web
-from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, post_load, pre_load, validate
 from webargs.aiohttpparser import AIOHTTPParser
 
 from realtime import wire
@@ -18,7 +18,7 @@ from realtime.services.entities import Actor
 from rooms.policy import Member
 
 MAX_PAGE = 100
-MAX_OFFSET = 1_000_000
+MAX_OFFSET = 1_000_000_000
 _IDENTITY = web.RequestKey("roomcast.identity", Identity)
 _MEMBER = web.RequestKey("roomcast.member", Member)
 
@@ -80,6 +80,8 @@ class _Parser(AIOHTTPParser):
             body = wire.loads(raw)
         except wire.BadJson as error:
             raise RealtimeError(Code.INVALID_PAYLOAD, "The body is not valid JSON") from error
+        if body is None:
+            return {}
         if not isinstance(body, dict):
             raise RealtimeError(Code.INVALID_PAYLOAD, "The body must be a JSON object")
         return body
@@ -114,16 +116,33 @@ async def query(request: web.Request, schema: Schema) -> JsonObject:
     return cast(JsonObject, await _parser.parse(schema, request, location="query"))
 
 
+ROLE = validate.Regexp(r"\A[A-Za-z0-9_.:-]{1,40}\Z", error="Must be a role: letters, digits and _ . : -")
+
+
 class PageQuery(Schema):
-    page = fields.Integer(load_default=None, validate=validate.Range(1, MAX_OFFSET))
-    limit = fields.Integer(load_default=20, validate=validate.Range(1, MAX_PAGE))
-    offset = fields.Integer(load_default=0, validate=validate.Range(0, MAX_OFFSET))
+    """Deployed clients leave filters empty and ask for huge pages: empty means absent, and sizes are clamped."""
+
+    page = fields.Integer(load_default=None)
+    limit = fields.Integer(load_default=20)
+    offset = fields.Integer(load_default=0)
+
+    @pre_load
+    def _absent(self, data: Any, **_: Any) -> Any:
+        return {name: value for name, value in data.items() if value != ""}
+
+    @post_load
+    def _clamp(self, args: JsonObject, **_: Any) -> JsonObject:
+        args["limit"] = min(max(args["limit"], 1), MAX_PAGE)
+        args["offset"] = min(max(args["offset"], 0), MAX_OFFSET)
+        if args["page"] is not None:
+            args["page"] = min(max(args["page"], 1), MAX_OFFSET // MAX_PAGE)
+        return args
 
 
 def window(args: JsonObject) -> tuple[int, int]:
     """Return (limit, offset); a page number counts from 1 and wins over an offset."""
     limit = args["limit"]
-    return limit, min((args["page"] - 1) * limit, MAX_OFFSET) if args["page"] else args["offset"]
+    return limit, (args["page"] - 1) * limit if args["page"] else args["offset"]
 
 
 def pagination(*, limit: int, offset: int, total: int) -> JsonObject:

@@ -52,6 +52,7 @@ class Row(Schema):
         unknown = INCLUDE
 
     aliases: dict[str, str] = {}  # noqa: RUF012
+    known: tuple[str, ...] = ()
 
     @pre_load
     def _rename(self, data: Any, **_: Any) -> Any:
@@ -69,6 +70,14 @@ class Job(Row):
         "ticketNumber": "ticket_number",
         "formattedNumber": "formatted_number",
     }
+    known: tuple[str, ...] = (
+        "description",
+        "priority",
+        "technician_id",
+        "technician_name",
+        "customer_id",
+        "customer_name",
+    )
     description = fields.String(allow_none=True, validate=validate.Length(0, 10_000))
     status = fields.String(validate=STATUS)
     priority = fields.String(allow_none=True, validate=STATUS)
@@ -79,6 +88,7 @@ class Job(Row):
 
 
 class Ticket(Job):
+    known = (*Job.known, "ticket_number", "formatted_number")
     ticket_number = fields.Raw(allow_none=True)
     formatted_number = fields.String(allow_none=True, validate=validate.Length(0, 100))
 
@@ -155,7 +165,8 @@ class EntityRoutes:
         row = await self._row(request)
         if "id" in row:
             raise RealtimeError(Code.INVALID_PAYLOAD, "The server chooses the id; use PUT to bring your own")
-        row.setdefault("status", self._default_status)
+        # Clients spread the row into their state: what is not known yet is null, not missing.
+        row = {**dict.fromkeys(self._schema.known), "status": self._default_status, **row}
         return success(await self._service.create(actor(request), row), status=201)
 
     async def one(self, request: web.Request) -> web.Response:

@@ -32,7 +32,8 @@ class Idempotency:
             return await work()
         if not 1 <= len(key) <= MAX_KEY:
             raise RealtimeError(Code.INVALID_PAYLOAD, f"{HEADER} is 1 to {MAX_KEY} characters")
-        text = f"{request.method} {request.path}\n".encode() + await request.read()
+        path = request.path.removeprefix("/api").replace("/repair-tickets", "/tickets").rstrip("/")
+        text = f"{request.method} {path}\n".encode() + await request.read()
         fingerprint = hashlib.sha256(text).hexdigest()
         replay = await self._store.begin_request(principal, key, fingerprint, now=self._clock())
         if replay is None:

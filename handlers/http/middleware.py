@@ -1,7 +1,9 @@
 """What every request passes through, outermost first: address, log, errors, CORS and headers, authentication."""
 
+import asyncio
 import hmac
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 
@@ -23,9 +25,11 @@ log = structlog.get_logger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SOCKET_PATH = "/socket.io/"
+BODY_SECONDS = 15.0
 
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Requested-With"
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}\Z")
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -78,6 +82,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if hdrs.ALLOW in error.headers:
             response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return response
+    except ConnectionResetError:  # the client has gone: nobody reads the answer, and nothing has failed
+        return web.Response(status=499)
     except Exception as error:
         log.error("http request failed", method=request.method, path=request.path[:200], exc_info=error)
         return _render(RealtimeError(Code.INTERNAL, "Internal server error"))
@@ -105,7 +111,8 @@ def cors(*, origins: OriginPolicy) -> Middleware:
             response = web.Response(status=204 if allowed else 403)
             if allowed:
                 response.headers["Access-Control-Allow-Methods"] = CORS_METHODS
-                response.headers["Access-Control-Allow-Headers"] = CORS_HEADERS
+                asked = request.headers.get("Access-Control-Request-Headers", "")
+                response.headers["Access-Control-Allow-Headers"] = asked if _HEADER_NAMES.match(asked) else CORS_HEADERS
                 response.headers["Access-Control-Max-Age"] = "600"
         else:
             response = await handler(request)
@@ -114,6 +121,7 @@ def cors(*, origins: OriginPolicy) -> Middleware:
             if allowed and origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin
                 response.headers["Access-Control-Allow-Credentials"] = "true"
+                response.headers["Access-Control-Expose-Headers"] = "Retry-After, Idempotent-Replayed"
         return response
 
     return middleware
@@ -126,6 +134,15 @@ async def secure(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Referrer-Policy"] = "no-referrer"
     if response.content_type == "text/html":
         response.headers["Content-Security-Policy"] = PAGE_POLICY
+
+
+async def _read_body(request: web.Request) -> None:
+    """Read the body before the token is looked at: a right may end while a client drips it."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            await request.read()
+    except TimeoutError as error:
+        raise RealtimeError(Code.INVALID_PAYLOAD, "The body took too long", status=408) from error
 
 
 class Authentication:
@@ -165,6 +182,7 @@ class Authentication:
         if access is Access.METRICS:
             self._admit_scraper(request)
             return
+        await _read_body(request)
         address = remote_address(request)
         self._limits.check_failures(address)
         try:
@@ -202,5 +220,6 @@ class Authentication:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self._metrics_token and hmac.compare_digest(given.encode(), self._metrics_token.encode()):
             return
-        if not is_loopback(remote_address(request)):
+        # A proxy on this machine that nobody declared trusted brings strangers under a loopback address.
+        if not is_loopback(remote_address(request)) or "X-Forwarded-For" in request.headers:
             raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")

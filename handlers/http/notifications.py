@@ -6,10 +6,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from handlers.http import shapes
 from handlers.http.base import (
+    ROLE,
     Access,
     Id,
     PageQuery,
@@ -85,9 +86,15 @@ class NewNotification(Schema):
     class Meta:
         unknown = RAISE
 
+    @pre_load
+    def _tidy(self, data: Any, **_: Any) -> Any:
+        """null means the default; the snake_case spellings of times are welcome, too."""
+        aliases = {"scheduled_at": "scheduledAt", "expires_at": "expiresAt"}
+        return {aliases.get(name, name): value for name, value in data.items() if value is not None}
+
     userId = Id()
     userIds = fields.List(Id(), validate=validate.Length(1, MAX_RECIPIENTS))
-    role = fields.String(validate=validate.Length(1, 40))
+    role = fields.String(validate=ROLE)
     room = fields.String(validate=validate.Length(1, 128))
     audience = fields.String(validate=validate.Equal("all"))
     type = fields.String(load_default="info", validate=validate.Length(1, 40))
@@ -190,10 +197,10 @@ class NotificationRoutes:
 
     async def delete(self, request: web.Request) -> web.Response:
         caller = identity(request)
-        admin = member(request).admin
+        publisher = member(request).has(PUBLISHER_ROLES)
 
         def may_cancel(draft: Draft) -> bool:
-            return admin or draft.sender == caller.principal
+            return publisher or draft.sender == caller.principal
 
         await self._notifications.delete(caller.principal, _id(request), may_cancel=may_cancel)
         return reply({"message": "Notification deleted successfully"})

@@ -48,7 +48,9 @@ class Announcement(Schema):
     title = fields.String(required=True, validate=validate.Length(1, 200))
     message = fields.String(validate=validate.Length(1, 5000))
     body = fields.String(validate=validate.Length(1, 5000))
-    audience = fields.String(load_default="all", validate=validate.Regexp(r"\A(all|role:.{1,40}|room:.{1,128})\Z"))
+    audience = fields.String(
+        load_default="all", validate=validate.Regexp(r"\A(all|role:[A-Za-z0-9_.:-]{1,40}|room:.{1,128})\Z")
+    )
 
 
 class TestMessage(Schema):
@@ -90,7 +92,7 @@ class WebsocketRoutes:
             Route("GET", f"{base}/user/{{id}}/rooms", self.user_rooms, Access.ANY),
             Route("POST", f"{base}/emit/room/{{name}}", self.emit_room, Access.ADMIN),
             Route("POST", f"{base}/emit/role/{{role}}", self.emit_role, Access.ADMIN),
-            Route("POST", f"{base}/emit/{{id}}", self.emit_user, Access.ADMIN),
+            Route("POST", rf"{base}/emit/{{id:(?!(?:room|role)/?$)[^{{}}/]+}}", self.emit_user, Access.ADMIN),
         ]
 
     async def health(self, request: web.Request) -> web.Response:
@@ -98,7 +100,7 @@ class WebsocketRoutes:
             {
                 "service": "websocket",
                 "status": "stopping" if self._stopping() else "active",
-                "connectedUsers": len(self._presence),
+                "connectedUsers": len(self._channel.users()),
                 "timestamp": timestamp(self._clock()),
             },
             status=503 if self._stopping() else 200,
@@ -272,7 +274,7 @@ class SocketTestRoutes:
 
     async def stats(self, request: web.Request) -> web.Response:
         """The backend counts people, the frontend's type wants connections, rooms and users: send all."""
-        users = [view.user for view in self._presence.online()]
+        users = list(self._channel.users().values())
         return reply(
             {
                 "connectedUsers": len(users),

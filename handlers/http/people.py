@@ -6,14 +6,15 @@ from aiohttp import web
 from marshmallow import RAISE, Schema, fields, validate
 
 from handlers.http import shapes
-from handlers.http.base import Access, Route, body, identity, member, path_id, reply, success
+from handlers.http.base import ROLE, Access, Route, body, identity, member, path_id, reply, success
 from handlers.http.remote import remote
 from realtime.auth import find_credential
 from realtime.clock import Clock, optional_timestamp
 from realtime.errors import Code, RealtimeError
 from realtime.services.directory import Directory
 from realtime.services.presence import PresenceService
-from realtime.services.rooms import RoomService
+from realtime.services.rooms import RoomService, parse_room
+from rooms import names
 
 COOKIE = "access_token"
 
@@ -22,7 +23,7 @@ class UserPatch(Schema):
     class Meta:
         unknown = RAISE
 
-    role = fields.String(validate=validate.Regexp(r"\A[A-Za-z0-9_.:-]{1,40}\Z"))
+    role = fields.String(validate=ROLE)
     name = fields.String(validate=validate.Length(1, 200))
 
 
@@ -90,6 +91,7 @@ class UserRoutes:
         if not args:
             raise RealtimeError(Code.INVALID_PAYLOAD, "Give a role or a name")
         id = path_id(request)
+        parse_room(names.user(id))
         user = await self._directory.set_user(id, role=args.get("role"), name=args.get("name"))
         if "role" in args:
             await self._rooms.role_changed(id)

@@ -8,8 +8,9 @@ from aiohttp import web
 from marshmallow import RAISE, Schema, fields, validate
 from prometheus_client import generate_latest
 
-from handlers.http.base import Access, Id, Route, body, reply
+from handlers.http.base import ROLE, Access, Id, Route, body, reply
 from handlers.http.origin import OriginPolicy, is_local_host
+from handlers.http.remote import is_loopback, remote_address
 from realtime import __version__
 from realtime.auth import mint
 from realtime.clock import Clock, timestamp
@@ -77,8 +78,12 @@ class PageRoutes:
         )
 
     async def file(self, request: web.Request) -> web.FileResponse:
-        path = (self._static / request.match_info["path"]).resolve()
-        if not path.is_relative_to(self._static) or not path.is_file():
+        path = self._static / request.match_info["path"]
+        try:
+            found = path.resolve().is_relative_to(self._static) and path.is_file()
+        except OSError:  # a name that no file system has
+            found = False
+        if not found:
             raise RealtimeError(Code.NOT_FOUND, "Not found")
         return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
@@ -88,7 +93,7 @@ class DevToken(Schema):
         unknown = RAISE
 
     userId = Id(required=True)
-    role = fields.String(load_default="user", validate=validate.Regexp(r"\A[A-Za-z0-9_.:-]{1,40}\Z"))
+    role = fields.String(load_default="user", validate=ROLE)
     name = fields.String(load_default=None, allow_none=True, validate=validate.Length(0, 200))
 
 
@@ -102,9 +107,13 @@ class DevRoutes:
 
     def routes(self) -> Sequence[Route]:
         return [
+            Route("GET", "/", self.home, Access.OPEN),
             Route("GET", "/api/dev/info", self.info, Access.OPEN),
             Route("POST", "/api/dev/token", self.token, Access.OPEN),
         ]
+
+    async def home(self, request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": "/socket-example.html"})
 
     async def info(self, request: web.Request) -> web.Response:
         self._require_local(request)
@@ -138,5 +147,6 @@ class DevRoutes:
 
     def _require_local(self, request: web.Request) -> None:
         """A name that resolves to this machine is not this machine: it may be a stranger's page (rebinding)."""
-        if not is_local_host(request.host) or not self._origins.allows(request):
+        local = is_loopback(remote_address(request)) and is_local_host(request.host)
+        if not local or not self._origins.allows(request):
             raise RealtimeError(Code.FORBIDDEN, "Developer routes answer only to localhost")

@@ -1,8 +1,10 @@
 """The root namespace ``/``."""
 
+import asyncio
 from typing import Any
 
 import structlog
+from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from handlers.commands.dispatch import Dispatcher
@@ -16,6 +18,8 @@ from realtime.metrics import Metrics
 from realtime.services.sessions import SessionService
 
 log = structlog.get_logger(__name__)
+
+CONNECT_SECONDS = 10.0
 
 
 class RootNamespace:
@@ -43,18 +47,27 @@ class RootNamespace:
         server.on("connect", self._connect, namespace=self._channel.namespace)
         server.on("disconnect", self._disconnect, namespace=self._channel.namespace)
         server.on("*", self._event, namespace=self._channel.namespace)
+        server.on_unheard = self._unheard
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> None:
         request = environ["aiohttp.request"]
         address = remote_address(request)
         try:
-            identity = await self._middleware(request, auth)
-            await self._open(sid, identity, address)
+            identity = await self._admit(sid, request, auth, address)
         except RealtimeError as error:
             self._metrics.connects.labels(error.code.value).inc()
             log.info("websocket connect refused", code=error.code.value, address=address)
             raise Refused(error.message, _details(error)) from error
         log.info("websocket connected", sid=sid, user=identity.id, guest=identity.guest, address=address)
+
+    async def _admit(self, sid: str, request: web.Request, auth: object, address: str) -> Identity:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                identity = await self._middleware(request, auth)
+                await self._open(sid, identity, address)
+        except TimeoutError as error:
+            raise RealtimeError(Code.UNAVAILABLE, "Authentication took too long, try again") from error
+        return identity
 
     async def _open(self, sid: str, identity: Identity, address: str) -> None:
         self._limits.connect(address)
@@ -70,6 +83,11 @@ class RootNamespace:
         if session is None:
             return RealtimeError(Code.AUTH_REQUIRED, "The connection is closed").ack()
         return await self._dispatcher.run(session, event, args)
+
+    def _unheard(self, sid: str, event: object, answer: dict[str, object]) -> None:
+        session = self._channel.session(sid)
+        if session is not None:
+            self._dispatcher.report(session, event, answer)
 
     async def _disconnect(self, sid: str, reason: str) -> None:
         session = self._channel.session(sid)

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from realtime.auth import Identity
-from realtime.engine.frames import Burst
+from realtime.engine.frames import Burst, Template
 from realtime.engine.server import RealtimeServer
 from realtime.events import Person
+from realtime.models import WireId
 from rooms import names
 from rooms.membership import Membership
 from rooms.policy import Member
@@ -67,6 +68,10 @@ class Channel:
         self.guests.discard(sid)
         return self._sessions.pop(sid, None)
 
+    def users(self) -> dict[str, WireId]:
+        """Return the users who have a connection, and their ids on the wire."""
+        return {s.identity.id: s.identity.wire_id for s in self._sessions.values() if not s.identity.guest}
+
     def of_user(self, user: str) -> list[Session]:
         """Return the connections of a user, not of a guest with the same id."""
         members = self.membership.members(names.user(user))
@@ -82,6 +87,9 @@ class Channel:
 
     def encode(self, event: str, payload: object) -> Burst:
         return Burst.encode(self.namespace, event, payload)
+
+    def template(self, event: str, payload: object) -> Template:
+        return Template(self.namespace, event, payload)
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:
         return self._server.deliver(sids, burst)

@@ -48,6 +48,11 @@ def websocket_frame(payload: bytes, opcode: int = 0x1) -> bytes:
     return head + b"\x7f" + size.to_bytes(8, "big") + payload
 
 
+def _event_text(namespace: str, event: str, payload: object) -> str:
+    prefix = "2" if namespace == "/" else f"2{namespace},"
+    return prefix + wire.dumps([event, payload]).decode()
+
+
 class Burst:
     """Some Socket.IO events, in order, for one namespace, encoded for every transport.
 
@@ -63,8 +68,10 @@ class Burst:
     @classmethod
     def encode(cls, namespace: str, event: str, payload: object) -> "Burst":
         """Encode one event. Raises wire.BadJson when the payload is not JSON."""
-        prefix = "2" if namespace == "/" else f"2{namespace},"
-        text = prefix + wire.dumps([event, payload]).decode()
+        return cls._of_text(_event_text(namespace, event, payload))
+
+    @classmethod
+    def _of_text(cls, text: str) -> "Burst":
         return cls(websocket_frame(b"4" + text.encode()), (eio_packet.Packet(eio_packet.MESSAGE, text),))
 
     @classmethod
@@ -74,3 +81,18 @@ class Burst:
         if len(parts) == 1:
             return parts[0]
         return cls(b"".join(part.frames for part in parts), tuple(p for part in parts for p in part.packets))
+
+
+class Template:
+    """One event for many, encoded once but for a value that differs: put PLACEHOLDER where it belongs."""
+
+    PLACEHOLDER = "\ue000roomcast\ue000"
+    """Private-use characters around a word: no id, and hardly anything else, looks like this."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, namespace: str, event: str, payload: object) -> None:
+        self._parts = _event_text(namespace, event, payload).split(f'"{self.PLACEHOLDER}"')
+
+    def fill(self, value: str | int) -> Burst:
+        return Burst._of_text(wire.dumps(value).decode().join(self._parts))

@@ -7,7 +7,7 @@ closes its connection with one log line; events are encoded once and written dir
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import engineio
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 10.0
 MAX_ROOMS = 500
+MAX_NAMESPACE = 128
 RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "__disconnect_final"}
 )
@@ -49,6 +50,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if self.start_service_task:
             self.start_service_task = False
             self.service_task_handle = self.start_background_task(self._service_task)
+        if transport == "websocket" and not _is_upgrade(environ):
+            return self._bad_request("Invalid websocket upgrade")
         sid = self.generate_id()
         session = EngineSocket(self, sid)
         self.sockets[sid] = session
@@ -59,6 +62,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             try:
                 return await session.handle_get_request(environ)
             finally:
+                # A failed upgrade never reaches the reading loop that ends sessions.
+                await session.end(reason=self.reason.TRANSPORT_ERROR)
                 self.sockets.pop(sid, None)
         session.connected = True
         return self._ok(await session.poll())
@@ -121,6 +126,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
 
     manager: RoomManager
     eio: EngineServer
+    on_unheard: Callable[[str, object, dict[str, object]], None] | None = None
+    """Called with (sid, event, answer) when an event was refused and its sender asked for no acknowledgement."""
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -141,6 +148,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         try:
+            self._check_attachment(eio_sid, data)
             await super()._handle_eio_message(eio_sid, data)
         except asyncio.CancelledError:
             raise
@@ -151,15 +159,26 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             if session is not None:
                 self.eio.protocol_error(session)
 
+    def _check_attachment(self, eio_sid: str, data: str | bytes) -> None:
+        """Between a binary event and its last attachment only attachments may come, of a bounded size together."""
+        waiting = self._binary_packet.get(eio_sid)
+        if waiting is None:
+            return
+        size = len(data) + sum(len(attachment) for attachment in waiting.attachments)
+        if isinstance(data, str) or size > self.eio.max_http_buffer_size:
+            raise ValueError("not an attachment, or too large")
+
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         namespace = namespace or "/"
+        if len(namespace) > MAX_NAMESPACE:
+            raise ValueError("the namespace is too long")
         if namespace not in self.handlers:
             await self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
             return
         try:
-            await asyncio.wait_for(super()._handle_connect(eio_sid, namespace, data), CONNECT_SECONDS)
-        except Exception as error:
-            log.error("websocket connect failed", eio_sid=eio_sid, error=repr(error), exc_info=error)
+            await super()._handle_connect(eio_sid, namespace, data)
+        except Exception as error:  # noqa: BLE001  a failing connect handler must not leave a half-connected ghost
+            log.error("websocket connect failed", eio_sid=eio_sid, error=type(error).__name__)
             await self._forget(eio_sid, namespace, self.reason.SERVER_DISCONNECT)
             message = {"message": "Internal server error", "data": {"code": Code.INTERNAL.value}}
             await self._refuse(eio_sid, namespace, message)
@@ -181,7 +200,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             if connected:
                 await self._trigger_event("disconnect", namespace, sid, reason)
         except Exception as error:
-            log.error("websocket disconnect handler failed", sid=sid, error=repr(error), exc_info=error)
+            log.error("websocket disconnect handler failed", sid=sid, exc_info=error)
         finally:
             self.manager.basic_disconnect(sid, namespace)
 
@@ -207,6 +226,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             answer = RealtimeError(Code.UNKNOWN_EVENT, "That event name is reserved").ack()
         else:
             answer = await self._trigger_event(data[0], namespace, sid, *data[1:])
+        if id is None and sid and self.on_unheard and isinstance(answer, dict) and answer.get("success") is False:
+            self.on_unheard(sid, data[0] if isinstance(data, list) and data else None, answer)
         if id is not None:
             packet = self.packet_class(sio_packet.ACK, namespace=namespace, id=id, data=[answer])
             await self._send_packet(eio_sid, packet)
@@ -237,6 +258,11 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         session = self.eio.sockets.get(eio_sid)
         if session is not None and not self.manager.sids_of(eio_sid):
             await session.end(reason=self.reason.SERVER_DISCONNECT)
+
+
+def _is_upgrade(environ: dict[str, Any]) -> bool:
+    connection = [word.strip() for word in environ.get("HTTP_CONNECTION", "").lower().split(",")]
+    return "upgrade" in connection and "HTTP_SEC_WEBSOCKET_KEY" in environ
 
 
 def _silent_logger() -> logging.Logger:

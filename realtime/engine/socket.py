@@ -10,13 +10,15 @@ from typing import Any
 from aiohttp import WSMsgType, web
 from engineio import packet
 from engineio.async_socket import AsyncSocket
-from engineio.exceptions import EngineIOError
+from engineio.exceptions import ContentTooLongError, EngineIOError
 
 from realtime.engine.frames import Burst, websocket_frame
 from realtime.wire import BadJson
 
 MAX_BUFFER = 1 << 20
 MAX_POLLING_QUEUE = 2000
+MAX_PACKETS_PER_POST = 1000
+SEPARATOR = "\x1e"
 UPGRADE_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 
@@ -62,6 +64,7 @@ class EngineSocket(AsyncSocket):  # type: ignore[misc]
         super().__init__(server, sid)
         self._transport: asyncio.Transport | None = None
         self._close_sent = False
+        self._queued = 0
 
     def deliver(self, burst: Burst) -> bool:
         """Write encoded events; False when they could not be taken."""
@@ -69,20 +72,42 @@ class EngineSocket(AsyncSocket):  # type: ignore[misc]
             return False
         if self._transport is not None:
             return self._write(burst.frames)
-        if self.queue.qsize() > MAX_POLLING_QUEUE:
-            self.server.cut_slow(self)
-            return False
-        for item in burst.packets:
-            self.queue.put_nowait(item)
-        return True
+        return all(self._enqueue(item) for item in burst.packets)
 
     async def send(self, pkt: packet.Packet) -> None:
         if self.closed:
             return
         if self._transport is None:
-            await self.queue.put(pkt)
+            self._enqueue(pkt)
         else:
             self._write_packet(pkt)
+
+    def _enqueue(self, pkt: packet.Packet) -> bool:
+        """Keep a packet for the next poll. A client that does not poll is cut, as one that does not read."""
+        if self.queue.empty():
+            self._queued = 0
+        self._queued += len(pkt.data) if isinstance(pkt.data, str | bytes) else 0
+        if self._queued > MAX_BUFFER or self.queue.qsize() >= MAX_POLLING_QUEUE:
+            self.server.cut_slow(self)
+            return False
+        self.queue.put_nowait(pkt)
+        return True
+
+    async def handle_post_request(self, environ: dict[str, Any]) -> None:
+        """Read the whole body, chunked or not, and handle its packets in order.
+
+        Raises EngineIOError (answered 400) for a body that is too large or not made of Engine.IO packets.
+        """
+        request: web.Request = environ["aiohttp.request"]
+        try:
+            packets = (await request.read()).decode().split(SEPARATOR)
+            if len(packets) > MAX_PACKETS_PER_POST or any(len(p) > self.server.max_http_buffer_size for p in packets):
+                raise ContentTooLongError
+            decoded = [packet.Packet(encoded_packet=p) for p in packets]
+        except (web.HTTPRequestEntityTooLarge, ValueError, KeyError, IndexError, TypeError) as error:
+            raise EngineIOError from error
+        for pkt in decoded:
+            await self.receive(pkt)
 
     def _write_packet(self, pkt: packet.Packet) -> None:
         encoded = pkt.encode()

@@ -41,16 +41,25 @@ class BookingEntities(EntityService):
 class BookingAnnouncer:
     """Tells a booking's person, its owner and its room what happened to it."""
 
-    def __init__(self, *, publisher: Publisher, notifications: NotificationService, clock: Clock) -> None:
+    def __init__(
+        self, *, publisher: Publisher, notifications: NotificationService, directory: Directory, clock: Clock
+    ) -> None:
         self._publisher = publisher
         self._notifications = notifications
+        self._directory = directory
         self._clock = clock
 
     async def __call__(self, actor: Actor, change: Change, steps: list[Step]) -> None:
         row = change.new or change.old or {}
         status = "deleted" if change.new is None else row.get("status")
-        data = {**row, "action": steps[-1].action}
-        event = BookingChanged(self._clock(), row["id"], status, row.get("userId"), data)
+        # Another backend may mirror ids as text; their owners' clients compare them with what the token says.
+        people = {
+            field: await self._directory.wire_id(str(row[field]))
+            for field in ("userId", "ownerId")
+            if row.get(field) not in (None, "")
+        }
+        data = {**row, **people, "action": steps[-1].action}
+        event = BookingChanged(self._clock(), row["id"], status, data.get("userId"), data)
         self._publisher.publish(event, booking_audience(row))
         if change.new is not None:
             await self._notify(actor, change.new, {step.action for step in steps})

@@ -61,9 +61,14 @@ class Directory:
         if cached is not None and cached[0] == seen:
             self._seen.move_to_end(identity.id)
             return
+        set_before = self._set_roles.get(identity.id)
         try:
             user = await self._store.touch_user(seen, now=self._clock())
             await self._hold_admin_audience(user)
+            if self._set_roles.get(identity.id) != set_before:
+                # An administrator was quicker: what is true now is what counts.
+                await self._hold_admin_audience(await self._store.user(identity.id) or user)
+                return
         except StoreUnavailable:
             log.warning("directory not updated: the database is not available", user=identity.id)
             return
@@ -99,8 +104,8 @@ class Directory:
     async def set_user(self, id: str, *, role: str | None, name: str | None) -> User:
         """Store what an administrator set. Live connections are the rooms service's business."""
         user = await self._store.set_user(id, role=role, name=name, now=self._clock())
-        await self._hold_admin_audience(user)
         if role is not None:
             self._set_roles[id] = (role, user.role_set_at)
         self._seen.pop(id, None)
+        await self._hold_admin_audience(user)
         return user

@@ -12,9 +12,9 @@ from realtime.engine.channel import Channel
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import Action
 from realtime.models import Change, EntityQuery, JsonObject, WireId, user_principal, wire_id
-from realtime.services.rooms import NAME_FIELDS, RoomService, names_person
+from realtime.services.rooms import NAME_FIELDS, RoomService, names_person, parse_room
 from realtime.store.base import Store
-from rooms.policy import PUBLISHER_ROLES, Member
+from rooms.policy import PUBLISHER_ROLES, STAFF, Member
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,7 @@ class Kind:
     label: str
     room: Callable[[str], str]
     assignee: str | None = None
+    assignee_name: str = "technician_name"
     created_at: str = "created_at"
     updated_at: str = "updated_at"
 
@@ -104,7 +105,11 @@ class EntityService:
         return row
 
     async def put(self, actor: Actor, id: str, fields: JsonObject) -> tuple[JsonObject, bool]:
-        """Replace a row or create it under `id`; returns it and whether it is new."""
+        """Replace a row or create it under `id`; returns it and whether it is new.
+
+        Raises INVALID_PAYLOAD for an id that does not fit into a room's name.
+        """
+        parse_room(self.kind.room(id))
 
         def replace(old: JsonObject | None) -> JsonObject:
             if old is None:
@@ -123,9 +128,14 @@ class EntityService:
     async def patch(self, actor: Actor, id: str, fields: JsonObject) -> JsonObject:
         """Change some fields. Raises NOT_FOUND, FORBIDDEN."""
 
+        assignee = self.kind.assignee
+        name = await self._assignee_name(fields)
+
         def merge(old: JsonObject | None) -> JsonObject:
             if old is None:
                 raise self._not_found()
+            if assignee is not None and assignee in fields and fields[assignee] != old.get(assignee):
+                fields.setdefault(self.kind.assignee_name, name)
             self._require_writer(actor, old)
             fixed = {"id", self.kind.created_at} | (set() if actor.member.has(PUBLISHER_ROLES) else {"created_by"})
             return self._stamped({**old, **{k: v for k, v in fields.items() if k not in fixed}}, old)
@@ -133,6 +143,12 @@ class EntityService:
         change = await self._change(id, merge)
         await self._after(actor, change)
         return change.new or {}
+
+    async def _assignee_name(self, fields: JsonObject) -> str | None:
+        """Return the name of whom a change assigns, so that the row does not keep the former one's."""
+        assigned = fields.get(self.kind.assignee or "")
+        user = await self._store.user(str(assigned)) if assigned not in (None, "") else None
+        return user.name if user else None
 
     async def delete(self, actor: Actor, id: str) -> JsonObject:
         def remove(old: JsonObject | None) -> None:
@@ -171,10 +187,11 @@ class EntityService:
         """
         steps = steps_of(change, self.kind, actor)
         work = [self._subscribe_named(change)]
-        if steps:
-            work.append(self._announce(actor, change, steps))
         if change.old is not None and self._people(change.old) - self._people(change.new):
             work.append(self._rooms.recheck_room(self.kind.room(str(change.old["id"]))))
+        if steps:
+            # Whoever the row no longer names must not read its new state; of its end they may still hear.
+            work.insert(0 if change.new is None else len(work), self._announce(actor, change, steps))
         for step in work:
             try:
                 await step
@@ -188,14 +205,14 @@ class EntityService:
         now = self._clock()
         for user in sorted(self._people(change.new) - self._people(change.old)):
             await self._store.open_membership(user_principal(user), f"room:{room}", now=now)
+            self._rooms.count_may_have_changed(user)
         for user in sorted(self._people(change.old) - self._people(change.new)):
-            sessions = self._channel.of_user(user)
-            present = any(self._channel.membership.is_in(session.sid, room) for session in sessions)
-            if any(session.member.staff for session in sessions):
-                if not present:
-                    await self._store.close_membership(user_principal(user), f"room:{room}", now=now)
-            else:
+            known = await self._store.user(user)
+            if known is None or known.role not in STAFF:
                 await self._store.drop_membership(user_principal(user), f"room:{room}")
+            elif not any(self._channel.membership.is_in(s.sid, room) for s in self._channel.of_user(user)):
+                await self._store.close_membership(user_principal(user), f"room:{room}", now=now)
+            self._rooms.count_may_have_changed(user)
 
     def _people(self, row: JsonObject | None) -> set[str]:
         if row is None:

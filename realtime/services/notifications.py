@@ -5,6 +5,7 @@ their true count from the store and pushes it to all of their connections.
 """
 
 import asyncio
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from realtime.engine.channel import Channel
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import Audience, NotificationCreated, UnreadChanged
 from realtime.metrics import Metrics
-from realtime.models import Content, Draft, InboxQuery, Notification, Principal, Stored, Target, user_principal
+from realtime.models import Content, Draft, InboxQuery, Notification, Principal, Stored, Target, WireId, user_principal
 from realtime.publisher import Publisher
 from realtime.services.directory import Directory
 from realtime.store.base import Store
@@ -100,6 +101,7 @@ class NotificationService:
         self._counter = counter
         self._clock = clock
         self._next_run: float | None = None
+        self._ends: list[tuple[float, int, Target]] = []
 
     async def start(self) -> None:
         self._next_run = await self._store.next_run()
@@ -119,7 +121,7 @@ class NotificationService:
             drafts = await self._store.add_drafts(
                 targets, content, sender=sender, run_at=run_at, now=now, dedup_key=dedup_key
             )
-            self._next_run = run_at if self._next_run is None else min(self._next_run, run_at)
+            self._note_run(run_at)
             return Sent(drafts=tuple(drafts))
         stored = await self._store.add(targets, content, sender=sender, now=now, dedup_key=dedup_key)
         await self._show_all(stored)
@@ -144,8 +146,10 @@ class NotificationService:
     async def _show(self, notification: Notification) -> None:
         """Send a stored notification to those of its readers who are connected. One that has expired is not shown."""
         target, expires_at = notification.target, notification.content.expires_at
-        if expires_at is not None and expires_at <= self._clock():
-            return
+        if expires_at is not None:
+            if expires_at <= self._clock():
+                return
+            heapq.heappush(self._ends, (expires_at, notification.id, target))
         if target.recipient is not None:
             kind, _, id = target.recipient.partition(":")
             audience = Audience.room(names.guest(id)) if kind == "guest" else Audience.user(id)
@@ -154,12 +158,14 @@ class NotificationService:
             if kind == "user":
                 self._counter.mark(id)
             return
-        users = await self._online_readers(target)
-        self._publisher.publish(NotificationCreated(self._clock(), notification, None), Audience.user(*users))
-        self._counter.mark(*users)
+        readers = await self._online_readers(target)
+        self._publisher.publish_personally(
+            lambda reader: NotificationCreated(self._clock(), notification, reader), readers
+        )
+        self._counter.mark(*readers)
 
-    async def _online_readers(self, target: Target) -> list[str]:
-        """Return the users with a connection who can see a broadcast."""
+    async def _online_readers(self, target: Target) -> dict[str, WireId]:
+        """Return the users with a connection who can see a broadcast, and their ids on the wire."""
         online = {s.identity.id: s for s in self._channel.sessions() if not s.identity.guest}
         audience = target.audience or ""
         if audience == "all":
@@ -169,13 +175,36 @@ class NotificationService:
         else:
             holders = await self._store.readers(audience)
             users = {reader.removeprefix("user:") for reader in holders} & set(online)
-        return sorted(users - {who.removeprefix("user:") for who in target.excluded})
+        users -= {who.removeprefix("user:") for who in target.excluded}
+        return {user: online[user].identity.wire_id for user in sorted(users)}
+
+    async def end_expired(self) -> None:
+        """Push the counts of people who see one row less because it has expired."""
+        now = self._clock()
+        while self._ends and self._ends[0][0] <= now:
+            target = heapq.heappop(self._ends)[2]
+            if target.recipient is not None:
+                self._changed(target.recipient)
+            else:
+                self._counter.mark(*await self._online_readers(target))
 
     async def run_due(self) -> int:
         """Publish the drafts whose time has come; returns how many."""
         now = self._clock()
         if self._next_run is None or self._next_run > now:
             return 0
+        self._next_run = None  # drafts that are added while we work note their time here
+        try:
+            published = await self._publish_due(now)
+            upcoming = await self._store.next_run()
+        except StoreUnavailable:
+            self._note_run(now)
+            raise
+        if upcoming is not None:
+            self._note_run(upcoming)
+        return published
+
+    async def _publish_due(self, now: float) -> int:
         due = await self._store.due_drafts(now=now, limit=DUE_PER_ROUND)
         published = 0
         for draft in due:
@@ -183,8 +212,10 @@ class NotificationService:
             if stored is not None and not stored.duplicate:
                 await self._show_all([stored])
                 published += 1
-        self._next_run = await self._store.next_run()
         return published
+
+    def _note_run(self, run_at: float) -> None:
+        self._next_run = run_at if self._next_run is None else min(self._next_run, run_at)
 
     async def inbox(self, reader: Principal, query: InboxQuery) -> tuple[list[Notification], int, int]:
         """Return (page, rows that match, unread count)."""

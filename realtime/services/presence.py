@@ -148,12 +148,13 @@ class PresenceService:
     def _rooms_of(self, user: str) -> set[str]:
         return {room for s in self._channel.of_user(user) for room in self._channel.membership.rooms(s.sid)}
 
-    def _tell_admins(self, person: Person) -> None:
+    def _tell_admins(self, person: Person, actions: int = 0) -> None:
+        """`actions` counts for somebody who has just gone."""
         if self._scope == "none":
             return
         entry = self._roster.get(person.id)
         event = ActivityChanged(
-            self._clock(), person, entry.status if entry else "offline", entry.actions if entry else 0
+            self._clock(), person, entry.status if entry else "offline", entry.actions if entry else actions
         )
         self._fanout.submit((ActivityChanged, person.id), event, Audience(without=person.id))
 
@@ -164,7 +165,7 @@ class PresenceService:
         for user in diff.offline:
             person = self._people.pop(user)
             self._announce(WentOffline(now, person), Audience.all_users(without=person.id))
-            self._tell_admins(person)
+            self._tell_admins(person, entries[user].actions)
             self._shared.pop(user, None)
         if entries:
             await self._store_last_seen(entries)

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 MAX_ROOMS_PER_CALL = 100
 AUDIENCE_PREFIX = "room:"
+ASK_AGAIN = 5
 
 
 class RoomAuthority(Protocol):
@@ -30,6 +31,12 @@ class RoomAuthority(Protocol):
     async def allows(self, user: Mapping[str, object], room: str) -> bool:
         """Never raises: no answer is a no."""
         ...
+
+
+class CountWatcher(Protocol):
+    """Told when somebody's unread count may have changed."""
+
+    def mark(self, *users: str) -> None: ...
 
 
 class Leavers(Protocol):
@@ -70,34 +77,42 @@ class RoomService:
         self._clock = clock
         self._authority = authority
         self._leavers: list[Leavers] = []
+        self._counts: list[CountWatcher] = []
+        self._losses = 0
 
     def tell(self, leavers: Leavers) -> None:
         self._leavers.append(leavers)
+
+    def tell_counts(self, watcher: "CountWatcher") -> None:
+        """Losing or gaining a room's audience may change how many unread rows a person sees."""
+        self._counts.append(watcher)
+
+    def count_may_have_changed(self, user: str) -> None:
+        for watcher in self._counts:
+            watcher.mark(user)
 
     async def start(self) -> None:
         """End the subscriptions of connections that a crash has ended; those of people named by a row go on."""
         for reader, audience in await self._store.open_memberships(AUDIENCE_PREFIX):
             room = names.parse(audience.removeprefix(AUDIENCE_PREFIX))
-            kind, user = ENTITY_KINDS.get(room.prefix), reader.removeprefix("user:")
-            if room.kind == "admin":
+            if room.kind == "admin" or await self._is_named(room, reader.removeprefix("user:")):
                 continue
-            if kind is None or not names_person(kind, await self._store.entity(kind, room.id), user):
-                await self._store.close_membership(reader, audience, now=self._clock())
+            await self._store.close_membership(reader, audience, now=self._clock())
 
     async def may_join(self, member: Member, room: Room) -> bool:
         decision = decide(member, room)
         if decision is not Decision.ASK:
             return decision is Decision.ALLOW
-        if not member.guest and await self._named(member, room):
+        if not member.guest and await self._is_named(room, member.id):
             return True
         if self._authority is None:
             return False
         principal = {"id": member.id, "role": member.audience}
         return await self._authority.allows(principal, room.name)
 
-    async def _named(self, member: Member, room: Room) -> bool:
+    async def _is_named(self, room: Room, user: str) -> bool:
         kind = ENTITY_KINDS.get(room.prefix)
-        return kind is not None and names_person(kind, await self._store.entity(kind, room.id), member.id)
+        return kind is not None and names_person(kind, await self._store.entity(kind, room.id), user)
 
     async def require(self, member: Member, name: object) -> Room:
         """Return the parsed room. Raises INVALID_PAYLOAD or ROOM_FORBIDDEN."""
@@ -109,7 +124,7 @@ class RoomService:
     async def join(self, session: Session, wanted: Sequence[object]) -> list[str]:
         """Put a connection into rooms: all of them, or none and an error. Returns their names."""
         _check_number(wanted)
-        rooms = [await self.require(session.member, name) for name in wanted]
+        rooms = await self._authorised(session, wanted)
         membership = self._channel.membership
         if session.sid not in membership:
             raise RealtimeError(Code.FORBIDDEN, "The connection is closed")
@@ -119,6 +134,15 @@ class RoomService:
         for room in entered:
             await self._subscribe(session, room)
         return [room.name for room in rooms]
+
+    async def _authorised(self, session: Session, wanted: Sequence[object]) -> list[Room]:
+        """Return the parsed rooms. Asking takes time: when rights were lost meanwhile, everything is asked anew."""
+        for _ in range(ASK_AGAIN):
+            losses = self._losses
+            rooms = [await self.require(session.member, name) for name in wanted]
+            if losses == self._losses:
+                return rooms
+        raise RealtimeError(Code.UNAVAILABLE, "Access rights are changing, try again")
 
     async def leave(self, session: Session, wanted: Sequence[object]) -> list[str]:
         """Take a connection out of rooms. Rooms it is not in are no error; the personal one cannot be left."""
@@ -147,6 +171,7 @@ class RoomService:
             return
         try:
             await self._store.open_membership(session.identity.principal, f"room:{room.name}", now=self._clock())
+            self.count_may_have_changed(session.identity.id)
         except StoreUnavailable:
             log.warning("room subscription not stored: the database is not available", sid=session.sid)
 
@@ -157,10 +182,11 @@ class RoomService:
         identity = session.identity
         if identity.guest or room.kind not in ("entity", "other", "channel"):
             return
-        if any(self._channel.membership.is_in(other.sid, name) for other in self._channel.of_user(identity.id)):
+        if self._is_inside(identity.id, name):
             return
         try:
-            if not await self._named(session.member, room):
+            # Another tab may have joined while we asked; its subscription is younger than this check.
+            if not await self._is_named(room, identity.id) and not self._is_inside(identity.id, name):
                 await self._store.close_membership(identity.principal, f"room:{name}", now=self._clock())
         except StoreUnavailable:
             log.warning("room subscription not ended: the database is not available", sid=session.sid)
@@ -170,47 +196,79 @@ class RoomService:
         for name in rooms:
             await self._after_leaving(session, name)
 
+    def _is_inside(self, user: str, room: str) -> bool:
+        return any(self._channel.membership.is_in(session.sid, room) for session in self._channel.of_user(user))
+
     async def recheck_room(self, name: str) -> None:
         """Take out everybody who may no longer be in a room whose row has changed."""
+        self._losses += 1
         room = parse_room(name)
         members = [self._channel.session(sid) for sid in set(self._channel.membership.members(name))]
-        await asyncio.gather(*(self._recheck(session, room) for session in members if session is not None))
-
-    async def _recheck(self, session: Session, room: Room) -> None:
-        if not await self.may_join(session.member, room):
-            await self._expel(session, room.name)
-
-    async def _expel(self, session: Session, name: str) -> None:
-        if not self._channel.membership.leave(session.sid, name):
-            return
-        for leavers in self._leavers:
-            leavers.left_room(session.sid, name)
-        log.info("websocket client taken out of a room", sid=session.sid, user=session.identity.id, room=name)
-        if not session.identity.guest:
-            await self._store.drop_membership(session.identity.principal, f"room:{name}")
+        await self._settle(
+            [(session, room) for session in members if session and decide(session.member, room) is not Decision.ALLOW]
+        )
 
     async def role_changed(self, user: str) -> None:
         """Apply a new role: live connections leave rooms at once, and what was received there is hidden."""
-        for session in self._channel.of_user(user):
-            await self.reauthorise(session)
+        sessions = self._channel.of_user(user)
+        await self.reauthorise(*sessions)
         known = await self._directory.user(user)
         if known is None:
             return
-        member = Member(id=user, guest=False, roles=frozenset({known.role}), audience=known.role)
+        grants = frozenset(grant for session in sessions for grant in session.member.grants)
+        member = Member(id=user, guest=False, roles=frozenset({known.role}), audience=known.role, grants=grants)
         for audience in await self._store.audiences_of(user_principal(user), AUDIENCE_PREFIX):
-            if not await self.may_join(member, names.parse(audience.removeprefix(AUDIENCE_PREFIX))):
+            room = names.parse(audience.removeprefix(AUDIENCE_PREFIX))
+            if not self._is_inside(user, room.name) and not await self.may_join(member, room):
                 await self._store.drop_membership(user_principal(user), audience)
+        self.count_may_have_changed(user)
 
-    async def reauthorise(self, session: Session) -> None:
-        """Recompute what a connection may do, take it out of what it may not, put it into what follows."""
-        session.member = self._directory.member(session.identity)
-        for name in list(self._channel.membership.rooms(session.sid)):
-            await self._recheck(session, parse_room(name))
+    async def reauthorise(self, *sessions: Session) -> None:
+        """Recompute what connections may do.
+
+        What the rules deny ends before anything is awaited; what depends on a row or on another backend ends,
+        too, and comes back with the answer.
+        """
+        doubtful: list[tuple[Session, Room]] = []
+        for session in sessions:
+            former, session.member = session.member, self._directory.member(session.identity)
+            if former == session.member:
+                continue
+            self._losses += 1
+            rooms = [parse_room(name) for name in self._channel.membership.rooms(session.sid)]
+            lost = [room for room in rooms if decide(session.member, room) is not Decision.ALLOW]
+            for room in lost:
+                self._take_out(session, room.name)
+            doubtful += [(session, room) for room in lost]
+            self._enter_auto_rooms(session)
+        await self._settle(doubtful)
+
+    def _enter_auto_rooms(self, session: Session) -> None:
         for name in auto_rooms(session.member):
             # A connection that is full keeps what it has: it joined the rest by choice.
             if session.sid in self._channel.membership:
                 with contextlib.suppress(RoomLimit):
                     self._channel.membership.enter(session.sid, name)
+
+    async def _settle(self, doubtful: Sequence[tuple[Session, Room]]) -> None:
+        """Ask about connections in rooms that the rules alone do not grant, all at once."""
+        await asyncio.gather(*(self._settle_one(session, room) for session, room in doubtful))
+
+    async def _settle_one(self, session: Session, room: Room) -> None:
+        if await self.may_join(session.member, room):
+            with contextlib.suppress(RoomLimit, KeyError):
+                self._channel.membership.enter(session.sid, room.name)
+            return
+        self._take_out(session, room.name)
+        log.info("websocket client taken out of a room", sid=session.sid, user=session.identity.id, room=room.name)
+        if not session.identity.guest:
+            await self._store.drop_membership(session.identity.principal, f"{AUDIENCE_PREFIX}{room.name}")
+            self.count_may_have_changed(session.identity.id)
+
+    def _take_out(self, session: Session, name: str) -> None:
+        if self._channel.membership.leave(session.sid, name):
+            for leavers in self._leavers:
+                leavers.left_room(session.sid, name)
 
 
 def audience_of(room: Room) -> str:

@@ -1,5 +1,6 @@
 """The life of a connection, from its token to the end of its token."""
 
+import asyncio
 import heapq
 
 import structlog
@@ -78,9 +79,9 @@ class SessionService:
         if identity.principal != session.identity.principal:
             raise RealtimeError(Code.USER_MISMATCH, "Authentication error: The token belongs to another user")
         session.identity = identity
+        self._watch_expiry(session)
         await self._directory.see(identity)
         await self._rooms.reauthorise(session)
-        self._watch_expiry(session)
 
     def _watch_expiry(self, session: Session) -> None:
         if session.identity.expires_at is not None:
@@ -94,10 +95,12 @@ class SessionService:
     async def tick(self) -> None:
         """Disconnect everybody whose token has ended, for good: their client must get a new token."""
         now = self._clock()
+        ended = []
         while self._expiries and self._expiries[0][0] <= now:
             at, sid = heapq.heappop(self._expiries)
             session = self._channel.session(sid)
             if session is not None and session.identity.expires_at == at:
                 log.info("websocket token expired", sid=sid, user=session.identity.id)
                 self._publisher.publish_to_connection(TokenExpired(now), sid)
-                await self._channel.dismiss(sid)
+                ended.append(self._channel.dismiss(sid))
+        await asyncio.gather(*ended)
