@@ -205,7 +205,7 @@ ROOT_GOLDEN: Mapping[str, Golden] = {
                 "newNotification",
                 {
                     **NEW_NOTIFICATION,
-                    "user": "null",
+                    "user": "number",
                     "url": "null",
                     "actionUrl": "null",
                     "relatedEntity": "null",
@@ -217,7 +217,7 @@ ROOT_GOLDEN: Mapping[str, Golden] = {
                 {
                     "notification": {
                         **RECEIVED,
-                        "user_id": "null",
+                        "user_id": "number",
                         "related_entity_type": "null",
                         "related_entity_id": "null",
                         "title_key": "null",

@@ -44,6 +44,16 @@ class Recorder extends EventEmitter {
     });
   }
 
+  /** Wait until the latest event of that name has all fields of `fields`. */
+  shows({ event, fields, ms }) {
+    const latest = () => this.heard.findLast((each) => each.event === event);
+    return until(() => latest() && has(latest().args[0], fields), {
+      changes: (check) => this.on("change", check) && (() => this.off("change", check)),
+      what: () => `the latest ${event} has not ${JSON.stringify(fields)}: ${JSON.stringify(latest()?.args[0])}`,
+      ms,
+    });
+  }
+
   #names() {
     return this.heard.map(({ event }) => event).join(", ") || "nothing";
   }
@@ -71,6 +81,10 @@ const commands = {
 
   async hears({ name, ...wish }) {
     return (await recorder(name).hears(wish)).argument;
+  },
+
+  async shows({ name, ...wish }) {
+    await recorder(name).shows(wish);
   },
 
   heard: ({ name }) => recorder(name).heard,

@@ -114,6 +114,10 @@ class Socket:
             "hears", name=self.name, event=event, count=count, fields=fields, ms=round(seconds * 1000)
         )
 
+    def shows(self, event: str, **fields: Any) -> None:
+        """Return when the latest such event has these fields."""
+        self.script.call("shows", name=self.name, event=event, fields=fields)
+
     def connected(self, *, count: int = 1, seconds: float = 10.0) -> Self:
         """Return when it has connected that many times."""
         self.hears("$connect", count=count, seconds=seconds)

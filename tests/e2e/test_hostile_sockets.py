@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -110,6 +112,27 @@ async def test_upgrade_from_a_foreign_page_is_refused(server: Server, http: aioh
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await http.ws_connect(server.url + UPGRADE, headers={"Origin": origin})
     assert refused.value.status == 403
+
+
+async def test_upgrade_without_a_key_is_refused(server: Server, http: aiohttp.ClientSession) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    async with http.get(server.url + UPGRADE, headers=headers) as answer:
+        assert answer.status == 400
+
+
+async def test_client_that_is_gone_before_the_answer_is_no_failure(server: Server, http: aiohttp.ClientSession) -> None:
+    """The search of the log at the end of the module would find a traceback."""
+    request = (
+        f"GET {UPGRADE} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    reset_at_close = struct.pack("ii", 1, 0)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.port)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_at_close)
+            gone.sendall(request.encode())
+    async with websocket(server, http) as frames:
+        await connect(frames, shop_user()[1])
 
 
 @pytest.mark.parametrize("frame", ['42["join_room","work_order_1"]', '421["heartbeat"]', '42/admin,["heartbeat"]'])
