@@ -1,5 +1,6 @@
 """No log line holds a token, at the most talkative level, wherever clients put their tokens."""
 
+import socket as network
 from pathlib import Path
 
 from tests.e2e.calls import call
@@ -38,6 +39,10 @@ def test_no_token_reaches_the_log(server: Server, clients: Clients) -> None:
     call("GET", f"{server.url}/nowhere?token={fresh()}", tokens[0])
     call("GET", f"{server.url}/api/notifications", None, None, Cookie=f"access_token={fresh()}")
     call("POST", f"{server.url}/api/notifications", fresh("admin"), {"userId": 1, "title": fresh(), "message": fresh()})
+    for unreadable in (f"GET /?token={fresh()} HTTP/9.x", f"GET / {fresh()}", f"GET / HTTP/1.1\r\nBad {fresh()}: x"):
+        with network.create_connection(("127.0.0.1", server.port), timeout=5) as raw:
+            raw.sendall(unreadable.encode() + b"\r\n\r\n")
+            assert b" 400 " in raw.recv(100)
     server.stop()
 
     written = server.log + server.output_file.read_text()
