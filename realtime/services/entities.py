@@ -204,8 +204,8 @@ class EntityService:
         room = self.kind.room(str(row["id"]))
         now = self._clock()
         for user in sorted(self._people(change.new) - self._people(change.old)):
-            await self._store.open_membership(user_principal(user), f"room:{room}", now=now)
-            self._rooms.count_may_have_changed(user)
+            if await self._store.open_membership(user_principal(user), f"room:{room}", now=now):
+                self._rooms.count_may_have_changed(user)
         for user in sorted(self._people(change.old) - self._people(change.new)):
             known = await self._store.user(user)
             if known is None or known.role not in STAFF:

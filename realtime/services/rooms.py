@@ -170,8 +170,9 @@ class RoomService:
         if session.identity.guest or room.kind not in ("entity", "other", "channel"):
             return
         try:
-            await self._store.open_membership(session.identity.principal, f"room:{room.name}", now=self._clock())
-            self.count_may_have_changed(session.identity.id)
+            audience = f"{AUDIENCE_PREFIX}{room.name}"
+            if await self._store.open_membership(session.identity.principal, audience, now=self._clock()):
+                self.count_may_have_changed(session.identity.id)
         except StoreUnavailable:
             log.warning("room subscription not stored: the database is not available", sid=session.sid)
 

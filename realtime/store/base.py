@@ -82,8 +82,11 @@ class InboxStore(Protocol):
         """Return who holds an audience key now (open memberships)."""
         ...
 
-    async def open_membership(self, reader: Principal, audience: str, *, now: float) -> None:
-        """Let the reader see broadcasts to the key that are published from now on. Idempotent while open."""
+    async def open_membership(self, reader: Principal, audience: str, *, now: float) -> bool:
+        """Let the reader see broadcasts to the key that are published from now on. Idempotent while open.
+
+        Returns whether `late_join` rows of before may have become visible.
+        """
         ...
 
     async def close_membership(self, reader: Principal, audience: str, *, now: float) -> None:

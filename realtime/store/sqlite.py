@@ -130,8 +130,8 @@ class SqliteStore:
     async def readers(self, audience: str) -> list[Principal]:
         return await self._read(lambda db: membership.readers(db, audience))
 
-    async def open_membership(self, reader: Principal, audience: str, *, now: float) -> None:
-        await self._write(lambda db: membership.open_(db, reader, audience))
+    async def open_membership(self, reader: Principal, audience: str, *, now: float) -> bool:
+        return await self._write(lambda db: membership.open_(db, reader, audience))
 
     async def close_membership(self, reader: Principal, audience: str, *, now: float) -> None:
         await self._write(lambda db: membership.close(db, reader, audience))

@@ -22,22 +22,24 @@ def readers(db: sqlite3.Connection, audience: str) -> list[Principal]:
     return [reader for (reader,) in found]
 
 
-def open_(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
-    """Start at the log's head. An interval that ended there goes on instead."""
+def open_(db: sqlite3.Connection, reader: Principal, audience: str) -> bool:
+    """Start at the log's head; an interval that ended there goes on instead. True when late-join rows wait."""
     last = db.execute(
         "SELECT from_seq, to_seq FROM membership WHERE reader = ? AND audience = ? ORDER BY from_seq DESC LIMIT 1",
         (reader, audience),
     ).fetchone()
     if last is not None and last[1] is None:
-        return
+        return False
     start = head(db, "log")
     if last is not None and last[1] == start:
         db.execute(
             "UPDATE membership SET to_seq = NULL WHERE reader = ? AND audience = ? AND from_seq = ?",
             (reader, audience, last[0]),
         )
-        return
-    db.execute("INSERT INTO membership VALUES (?, ?, ?, NULL)", (reader, audience, start))
+    else:
+        db.execute("INSERT INTO membership VALUES (?, ?, ?, NULL)", (reader, audience, start))
+    late = db.execute("SELECT 1 FROM log WHERE audience = ? AND late_join = 1 LIMIT 1", (audience,)).fetchone()
+    return late is not None
 
 
 def close(db: sqlite3.Connection, reader: Principal, audience: str) -> None:

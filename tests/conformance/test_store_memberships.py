@@ -88,3 +88,11 @@ async def test_open_memberships_takes_a_prefix_literally(store: Store) -> None:
     assert sorted(found) == sorted([(ANN, "room:b%"), *((who, key) for who in (ANN, BOB) for key in keys[2:4])])
     assert len(await store.open_memberships("room:")) == 7
     assert await store.open_memberships("b") == []
+
+
+async def test_opening_says_whether_earlier_rows_may_have_become_visible(store: Store) -> None:
+    await send(store, Target(audience="room:a"))
+    assert await store.open_membership(ANN, "room:a", now=1.0) is False
+    await send(store, Target(audience="room:a", late_join=True))
+    assert await store.open_membership(ANN, "room:a", now=2.0) is False  # it was open when the row came
+    assert await store.open_membership(BOB, "room:a", now=3.0) is True
