@@ -98,6 +98,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if session.closed or session.closing:
             return
         log.warning("websocket client broke the protocol", eio_sid=session.sid)
+        session.broken = True
         self.spawn(session.end(reason=self.reason.TRANSPORT_ERROR, code=1008))
 
     async def close_all(self, code: int, *, grace: float) -> None:

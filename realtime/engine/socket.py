@@ -65,6 +65,7 @@ class EngineSocket(AsyncSocket):  # type: ignore[misc]
         self._transport: asyncio.Transport | None = None
         self._close_sent = False
         self._queued = 0
+        self.broken = False
 
     def deliver(self, burst: Burst) -> bool:
         """Write encoded events; False when they could not be taken."""
@@ -108,6 +109,8 @@ class EngineSocket(AsyncSocket):  # type: ignore[misc]
             raise EngineIOError from error
         for pkt in decoded:
             await self.receive(pkt)
+            if self.broken:
+                raise EngineIOError
 
     def _write_packet(self, pkt: packet.Packet) -> None:
         encoded = pkt.encode()

@@ -36,6 +36,7 @@ OVERRIDDEN: Mapping[type, Mapping[str, str]] = {
     EngineSocket: {
         "__init__": "(self, server, sid)",
         "send": "async (self, pkt)",
+        "handle_post_request": "async (self, environ)",
         "close": "async (self, wait=True, abort=False, reason=None)",
         "_websocket_handler": "async (self, ws)",
     },
@@ -84,6 +85,7 @@ USED: Mapping[type, Mapping[str, str]] = {
         "_trigger_event": "async (self, event, *args, **kwargs)",
         "_upgrades": "(self, sid, transport)",
         "_ok": "(self, packets=None, headers=None, jsonp_index=None)",
+        "_bad_request": "(self, message=None)",
     },
     AsyncSocket: {
         "schedule_ping": "(self)",
@@ -112,6 +114,7 @@ USED: Mapping[type, Mapping[str, str]] = {
 
 FOREIGN_PRIVATE = {
     "_async",
+    "_bad_request",
     "_binary_packet",
     "_ok",
     "_send_packet",

@@ -15,6 +15,8 @@ from tests.support import Client, FakeClock, Running, bearer
 ORDERS, TICKETS, ALIAS, BOOKINGS = "/api/work-orders", "/api/tickets", "/api/repair-tickets", "/api/bookings"
 JOBS = (ORDERS, TICKETS, ALIAS)
 NOTIFIED = ("newNotification", "notification_received")
+UNKNOWN_YET = ("description", "priority", "technician_id", "technician_name", "customer_id", "customer_name")
+LONG_ID = "%20x" * 31  # 62 characters, 124 in a room's name
 
 
 async def done(running: Running, method: str, path: str, row: Any = None, *, by: dict[str, str] = ADMIN) -> Any:
@@ -54,8 +56,10 @@ async def test_job_is_created_read_changed_and_deleted(
     made_at = timestamp(clock.now)
     status, answer = await running.call("POST", path, by=ADMIN, json={"description": "Leaks", "priority": "high"})
     row = answer["data"]
+    missing = UNKNOWN_YET if path == ORDERS else (*UNKNOWN_YET, "ticket_number", "formatted_number")
     assert (status, answer["status"]) == (201, "success")
     assert row == {
+        **dict.fromkeys(missing),
         "id": row["id"],
         "description": "Leaks",
         "priority": "high",
@@ -76,6 +80,19 @@ async def test_job_is_created_read_changed_and_deleted(
         refused(answer, 404, "NOT_FOUND", "Work order not found" if path == ORDERS else "Ticket not found")
     assert await done(running, "POST", path, {}) != row
     assert row["id"] not in await listed(running, path)  # a number is not given out twice
+
+
+@pytest.mark.parametrize("path", JOBS)
+async def test_new_job_names_what_is_not_known_yet_and_a_mirrored_one_stays_as_it_came(
+    running: Running, path: str
+) -> None:
+    missing = UNKNOWN_YET if path == ORDERS else (*UNKNOWN_YET, "ticket_number", "formatted_number")
+    own = {"id", "status", "created_by", "created_at", "updated_at"}
+    made = await done(running, "POST", path, {"customerId": 5, "extra": None})
+    assert set(made) == {*own, *missing, "extra"}
+    assert {name for name in missing if made[name] is not None} == {"customer_id"}
+    assert set(await done(running, "PUT", f"{path}/70", {"customer_id": 5})) == {*own, "customer_id"}
+    assert set(await done(running, "PATCH", f"{path}/70", {"note": "x"})) == {*own, "customer_id", "note"}
 
 
 async def test_both_ticket_paths_are_one_table(running: Running) -> None:
@@ -144,6 +161,22 @@ async def test_ids_are_numbers_where_they_can_be(running: Running, id: str, wire
     heard = await client.hears("work_order_updated")
     assert heard["workOrderId"] == heard["workOrder"]["id"] == wire
     assert type(heard["workOrderId"]) is type(wire)
+
+
+@pytest.mark.parametrize(
+    ("path", "longest"), [(ORDERS, "%20x" * 29), (TICKETS, "%20x" * 30), (ALIAS, "%20x" * 30), (BOOKINGS, "%20x" * 30)]
+)
+async def test_id_must_fit_into_the_name_of_its_room(running: Running, path: str, longest: str) -> None:
+    async def put(id: str) -> tuple[int, Any]:
+        url = URL(f"{running.url}{path}/{id}", encoded=True)
+        async with running.http.put(url, json={}, headers=ADMIN) as response:
+            return response.status, await response.json()
+
+    refused(await put(LONG_ID), 400, "INVALID_PAYLOAD")
+    assert await listed(running, path) == []
+    status, answer = await put(longest)
+    assert status == 201
+    assert await listed(running, path) == [answer["data"]["id"]]
 
 
 async def test_new_ids_skip_those_that_a_mirror_has_taken(running: Running) -> None:
@@ -337,6 +370,29 @@ async def test_assign_route_wants_exactly_a_technician(running: Running) -> None
     assert (await done(running, "POST", f"{ORDERS}/7/assign", {"technicianId": None}))["technician_id"] is None
 
 
+@pytest.mark.parametrize("path", [ORDERS, TICKETS])
+async def test_name_of_the_technician_follows_the_assignment(running: Running, path: str) -> None:
+    await running.call("GET", "/api/presence", by=bearer(4, "technician", name="Theo"))
+    await running.call("GET", "/api/presence", by=bearer(6, "technician"))
+    row = await done(running, "PUT", f"{path}/7", {"technician_id": 3, "technician_name": "Tess"})
+
+    async def name_after(method: str, tail: str, **body: Any) -> Any:
+        await done(running, "PUT", f"{path}/7", {"technician_id": 3, "technician_name": "Tess"})
+        changed = await done(running, method, f"{path}/7{tail}", body)
+        assert changed == await done(running, "GET", f"{path}/7")
+        return changed["technician_name"]
+
+    assert row["technician_name"] == "Tess"  # a mirroring backend knows its own people
+    for id, name in ((4, "Theo"), ("4", "Theo"), (6, None), (404, None), (None, None)):
+        assert await name_after("PATCH", "", technician_id=id) == name
+        assert await name_after("PATCH", "", technicianId=id) == name
+        assert await name_after("POST", "/assign", technicianId=id) == name
+    assert await name_after("PATCH", "", technician_id=4, technician_name="T. H.") == "T. H."
+    assert await name_after("PATCH", "", technician_id=4, technicianName=None) is None
+    assert await name_after("PATCH", "", technician_id="3", note="x") == "Tess"
+    assert await name_after("POST", "/assign", technicianId=3) == "Tess"
+
+
 @pytest.mark.parametrize(("path", "kind"), [(ORDERS, "work_order"), (TICKETS, "ticket")])
 async def test_technician_and_known_customer_are_notified(running: Running, path: str, kind: str) -> None:
     technician, customer = await running.connect(3, "technician"), await running.connect(5)
@@ -413,6 +469,19 @@ async def test_booking_tells_its_people_and_its_room(running: Running) -> None:
     assert "bookingUpdated" not in stranger.names()
 
 
+async def test_booking_names_people_as_their_tokens_do(running: Running) -> None:
+    user, owner = await running.connect(5), await running.connect("6")
+    await done(running, "PUT", f"{BOOKINGS}/70", {"userId": "5", "ownerId": 6})
+    await done(running, "PATCH", f"{BOOKINGS}/70", {"status": "confirmed"})
+    row = await done(running, "GET", f"{BOOKINGS}/70")
+    assert (row["userId"], row["ownerId"]) == ("5", 6)  # as it was mirrored
+    assert (await done(running, "GET", BOOKINGS)) == [row]
+    await done(running, "DELETE", f"{BOOKINGS}/70")
+    for client in (user, owner):
+        await client.hears("bookingUpdated", 3)
+        assert [(heard["userId"], heard["ownerId"]) for heard in client.payloads("bookingUpdated")] == [(5, "6")] * 3
+
+
 async def test_booking_notifies_user_and_owner(running: Running) -> None:
     user, owner = await running.connect(5), await running.connect(6)
     await done(running, "PUT", f"{BOOKINGS}/70", {"userId": 5, "ownerId": 6})
@@ -458,6 +527,15 @@ async def test_anybody_may_book_but_only_for_themselves(running: Running) -> Non
     for path in (BOOKINGS, ORDERS, TICKETS):
         refused(await running.call("POST", path, by=GUEST, json={}), 403, "FORBIDDEN")
     assert (await done(running, "POST", BOOKINGS, {"userId": 6}, by=TECHNICIAN))["userId"] == 6
+
+
+async def test_only_staff_bring_their_own_ids_for_bookings(running: Running) -> None:
+    for nth, who in enumerate((USER, bearer(9, "Admin"), GUEST)):
+        for body in ({}, {"userId": 5}):
+            refused(await running.call("PUT", f"{BOOKINGS}/{nth}", by=who, json=body), 403, "FORBIDDEN")
+    assert await listed(running, BOOKINGS) == []
+    for nth, who in enumerate((TECHNICIAN, SERVICE, MANAGER, ADMIN), 100):
+        assert (await running.call("PUT", f"{BOOKINGS}/{nth}", by=who, json={"userId": 5}))[0] == 201
 
 
 async def test_review_is_of_ones_own_booking(running: Running) -> None:
@@ -582,22 +660,38 @@ async def test_who_is_no_longer_named_leaves_the_room(
     tabs = [await joined(running, 5, "user", room), await joined(running, 5, "user", room)]
     staff = await joined(running, 8, "technician", room)
     await done(running, "PATCH", f"{path}/7", {field: 6})
+    await staff.hears(event)
     for tab in tabs:
-        await tab.ask("typing", {"isTyping": False})
+        await tab.settle()
+        assert tab.payloads(event) == []  # the row as it is now is not theirs
         _, rooms = await running.call("GET", "/api/websocket/user/5/rooms", by=ADMIN)
         assert rooms["data"]["rooms"] == ["role_user", "user_5"]
-    before = [len(tab.payloads(event)) for tab in tabs]
     await done(running, "PATCH", f"{path}/7", {"note": "secret"})
     await running.call("POST", f"/api/websocket/emit/room/{room}", by=ADMIN, json={"event": "secret"})
     await running.call("POST", "/api/notifications", by=ADMIN, json={"room": room, "title": "t", "message": "secret"})
     await staff.hears("secret")
     await staff.hears("newNotification")
-    for tab, heard in zip(tabs, before, strict=True):
+    for tab in tabs:
         await tab.settle()
-        assert len(tab.payloads(event)) == heard
+        assert tab.payloads(event) == []
         assert "secret" not in json.dumps(tab.heard)
         assert (await tab.ask("join_room", room))["code"] == "ROOM_FORBIDDEN"
         assert (await tab.ask("typing_start", room))["code"] == "ROOM_FORBIDDEN"
+
+
+async def test_who_is_taken_off_a_row_is_out_of_the_room_before_it_is_told(running: Running) -> None:
+    """The row that replaces the one that named them, whatever took the name off."""
+    for nth, (method, body) in enumerate([("PATCH", {"customer_id": 6}), ("PUT", {"note": "x"})], 1):
+        await done(running, "PUT", f"{ORDERS}/{nth}", {"customer_id": 5, "technician_id": 3})
+        customer = await joined(running, 5, "user", f"work_order_{nth}")
+        technician = await joined(running, 3, "technician", f"work_order_{nth}")
+        await done(running, "PATCH", f"{ORDERS}/{nth}", {"status": "in_progress"})
+        assert (await customer.hears("work_order_updated"))["action"] == "status_changed"
+        await done(running, method, f"{ORDERS}/{nth}", body)
+        await technician.hears("work_order_updated", 2)
+        await customer.settle()
+        assert len(customer.payloads("work_order_updated")) == 1
+        assert (await customer.ask("leave_room", f"work_order_{nth}"))["success"] is True
 
 
 async def test_deleting_a_row_empties_its_room_of_those_it_named(running: Running) -> None:
@@ -644,7 +738,7 @@ async def test_lists_are_filtered_and_paged(running: Running) -> None:
         "hasNext": True,
         "hasPrev": False,
     }
-    for query in ("limit=0", "limit=101", "page=0", "page=x", "offset=-1"):
+    for query in ("page=x", "limit=1.5", "offset=one"):
         refused(await running.call("GET", f"{ORDERS}?{query}", by=ADMIN), 400, "INVALID_PAYLOAD")
     for id, user in ((1, 5), (2, "5"), (3, 6)):
         await done(running, "PUT", f"{BOOKINGS}/{id}", {"userId": user, "ownerId": "o", "status": "new"})
@@ -685,6 +779,18 @@ async def test_repeated_create_with_a_key_is_one_row(running: Running) -> None:
         assert first[0] == 201
         assert await running.call("POST", path, **more) == first
     assert await listed(running, TICKETS) == [1]
+
+
+@pytest.mark.parametrize(("path", "alias"), [(TICKETS, ALIAS), (ALIAS, f"{TICKETS}/"), (ORDERS, f"{ORDERS}/")])
+async def test_key_is_the_same_under_every_spelling_of_a_path(running: Running, path: str, alias: str) -> None:
+    more: dict[str, Any] = {"by": {**ADMIN, "Idempotency-Key": "once"}, "json": {"description": "x"}}
+    first = await running.call("POST", path, **more)
+    assert first[0] == 201
+    assert await running.call("POST", alias, **more) == first
+    other = TICKETS if path == ORDERS else ORDERS
+    refused(await running.call("POST", other, **more), 422, "INVALID_PAYLOAD")
+    assert await listed(running, path) == [first[1]["data"]["id"]]
+    assert await listed(running, other) == []
 
 
 async def test_rows_survive_a_restart(starter: Starter, clock: FakeClock) -> None:

@@ -1,9 +1,12 @@
 """What every request passes through: access, errors, CORS, addresses, limits per address, logs, a store that fails."""
 
+import asyncio
 import io
 import ipaddress
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import jwt
@@ -13,17 +16,19 @@ import structlog
 from multidict import CIMultiDict
 from socketio.exceptions import ConnectionError as Refused
 
+from handlers.http import middleware
 from realtime.errors import StoreUnavailable
 from realtime.store.sqlite import SqliteStore
 from tests.conftest import Starter
-from tests.handlers.http.answers import ADMIN, MONTH, TECHNICIAN, USER, refused
-from tests.support import SECRET, FakeClock, Running, bearer, token, until
+from tests.handlers.http.answers import ADMIN, MANAGER, MONTH, TECHNICIAN, USER, refused
+from tests.support import PATIENCE, SECRET, FakeClock, Running, bearer, token, until
 
 PROXY = (ipaddress.ip_network("127.0.0.0/8"),)
 AWAY = {"X-Forwarded-For": "203.0.113.9"}
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.7"}
 WRONG = {"Authorization": "Bearer wrong"}
 APP = "https://app.example"
+Half = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 OPEN = {
     ("GET", "/healthz"),
@@ -37,7 +42,7 @@ OPEN = {
     ("GET", "/api/websocket/health"),
     ("DELETE", "/api/auth/cookie"),
 }
-OPEN_IN_DEVELOPMENT = {("GET", "/api/dev/info"), ("POST", "/api/dev/token")}
+OPEN_IN_DEVELOPMENT = {("GET", "/"), ("GET", "/api/dev/info"), ("POST", "/api/dev/token")}
 
 
 def routes(running: Running) -> list[tuple[str, str]]:
@@ -65,6 +70,7 @@ async def test_every_route_but_the_listed_ones_wants_a_token(starter: Starter, d
     assert len(found) == len(set(found)) > 60
     expected_open = OPEN | (OPEN_IN_DEVELOPMENT if dev else set())
     assert expected_open <= set(found)
+    expected_open |= {(method, f"{path}/") for method, path in expected_open if path.startswith("/api/")}
     for method, path in found:
         if method == "HEAD":  # has no body; the same handler and access as GET
             assert ("GET", path) in found
@@ -75,6 +81,51 @@ async def test_every_route_but_the_listed_ones_wants_a_token(starter: Starter, d
             refused(await running.call(method, url, by=WRONG), 401, "AUTH_INVALID", "Invalid or expired token")
         else:
             assert (await running.call(method, url))[0] not in (401, 500), (method, path)
+
+
+async def test_paths_are_found_with_a_slash_at_the_end_and_by_head(running: Running) -> None:
+    found = set(routes(running))
+    for method, path in found:
+        if path.startswith(("/api/", "/notifications")):
+            assert (method, path.rstrip("/")) in found
+            assert (method, path.rstrip("/") + "/") in found
+        if method == "GET":
+            assert ("HEAD", path) in found
+    for path in ("/api/notifications", "/notifications/count", "/api/work-orders/7", "/api/tickets", "/api/users/1"):
+        plain = await running.call("GET", path, by=ADMIN)
+        assert await running.call("GET", f"{path}/", by=ADMIN) == plain
+        for spelling in (path, f"{path}/"):
+            async with running.http.head(running.url + spelling, headers=ADMIN) as response:
+                assert (response.status, await response.read()) == (plain[0], b"")
+                assert response.content_type == "application/json"
+            async with running.http.head(running.url + spelling) as response:
+                assert response.status == 401
+    note = {"userId": 5, "title": "t", "message": "m"}
+    status, row = await running.call("POST", "/notifications/", by=ADMIN, json=note)
+    assert status == 201
+    assert (await running.call("PATCH", f"/api/notifications/{row['id']}/read/", by=USER))[0] == 200
+    assert (await running.call("PUT", "/api/tickets/7/", by=ADMIN, json={}))[0] == 201
+    for path in ("/healthz", "/readyz", "/socket-example.html", "/socket.io/socket.io.js", "/api/websocket/health"):
+        async with running.http.head(running.url + path) as response:
+            assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_body_of_null_is_an_empty_one(running: Running) -> None:
+    for method, path, status in [
+        ("POST", "/api/tickets", 201),
+        ("PUT", "/api/work-orders/7", 201),
+        ("PUT", "/api/notifications/read-all", 200),
+        ("POST", "/api/socket-test/broadcast", 200),
+        ("PATCH", "/api/work-orders/7", 400),
+        ("POST", "/api/notifications", 400),
+        ("POST", "/api/publish", 400),
+    ]:
+        null = await running.call(method, path, by=ADMIN, data=b" null ")
+        assert null[0] == status, (path, null)
+        if status == 400:
+            assert null == await running.call(method, path, by=ADMIN, data=b"{}")
+    for data in (b"nul", b"[null]", b'"null"', b"0", b"false"):
+        refused(await running.call("POST", "/api/tickets", by=ADMIN, data=data), 400, "INVALID_PAYLOAD")
 
 
 async def test_no_route_fails_on_an_odd_request(running: Running) -> None:
@@ -178,6 +229,7 @@ async def test_allowed_origin_is_echoed_with_credentials(starter: Starter) -> No
                 assert cors_headers(response.headers) == {
                     "Access-Control-Allow-Origin": origin,
                     "Access-Control-Allow-Credentials": "true",
+                    "Access-Control-Expose-Headers": "Retry-After, Idempotent-Replayed",
                 }
                 assert response.headers["Vary"] == "Origin"
 
@@ -216,12 +268,32 @@ async def test_preflight_is_answered_for_allowed_origins_only(starter: Starter) 
             assert headers["Access-Control-Allow-Origin"] == APP
             assert headers["Access-Control-Allow-Credentials"] == "true"
             assert {"PATCH", "PUT", "DELETE"} <= set(headers["Access-Control-Allow-Methods"].split(", "))
-            assert {"Authorization", "Idempotency-Key"} <= set(headers["Access-Control-Allow-Headers"].split(", "))
+            assert headers["Access-Control-Allow-Headers"] == "authorization"
             assert "*" not in str(headers)
         for origin in STRANGERS:
             async with running.http.options(running.url + path, headers={**ask, "Origin": origin}) as response:
                 assert response.status == 403
                 assert cors_headers(response.headers) == {}
+
+
+async def test_preflight_allows_the_headers_that_a_page_asks_for(starter: Starter) -> None:
+    running = await starter(allowed_origin=(APP,))
+    ask = {"Origin": APP, "Access-Control-Request-Method": "POST"}
+
+    async def allowed(**more: str) -> str:
+        async with running.http.options(f"{running.url}/api/notifications", headers={**ask, **more}) as response:
+            assert response.status == 204
+            return response.headers["Access-Control-Allow-Headers"]
+
+    usual = await allowed()
+    assert {"Authorization", "Idempotency-Key"} <= set(usual.split(", "))
+    for names in ("authorization", "authorization,content-type,x-request-id", "X-App-Version, traceparent"):
+        assert await allowed(**{"Access-Control-Request-Headers": names}) == names
+    for names in ("", "*", ",", "a,,b", "a b", "a: b", "x" * 65, ", ".join(["x"] * 33), "authorization,"):
+        assert await allowed(**{"Access-Control-Request-Headers": names}) == usual
+    stranger = {**ask, "Origin": STRANGERS[0], "Access-Control-Request-Headers": "authorization"}
+    async with running.http.options(f"{running.url}/api/notifications", headers=stranger) as response:
+        assert (response.status, cors_headers(response.headers)) == (403, {})
 
 
 async def test_development_allows_pages_of_this_machine(starter: Starter) -> None:
@@ -408,6 +480,47 @@ async def test_logs_hold_no_query_and_no_token(
         assert hidden not in text, hidden
 
 
+# bodies that take their time
+
+
+@asynccontextmanager
+async def half_sent(running: Running, method: str, path: str, by: dict[str, str], body: bytes) -> AsyncIterator[Half]:
+    """A request whose handling has begun, but for the last byte of its body."""
+    reader, writer = await asyncio.open_connection(running.server.host, running.server.port)
+    headers = {"Host": "localhost", "Content-Length": str(len(body)), "Expect": "100-continue", **by}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    writer.write("\r\n".join(lines).encode() + body[:-1])
+    async with asyncio.timeout(PATIENCE):
+        assert b" 100 " in await reader.readuntil(b"\r\n\r\n")  # said when the headers were understood
+    yield reader, writer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def answered(reader: asyncio.StreamReader) -> tuple[int, Any]:
+    async with asyncio.timeout(PATIENCE):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"content-length: (\d+)", head.lower())
+        assert length is not None
+        return int(head.split()[1]), json.loads(await reader.readexactly(int(length[1])))
+
+
+@pytest.mark.parametrize("by", [ADMIN, WRONG, {}])
+async def test_body_that_drips_ends(running: Running, monkeypatch: pytest.MonkeyPatch, by: dict[str, str]) -> None:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
+    async with half_sent(running, "POST", "/api/tickets", by, b'{"description": "x"}') as (reader, _):
+        refused(await answered(reader), 408, "INVALID_PAYLOAD")
+    assert (await running.call("GET", "/api/tickets", by=ADMIN))[1]["data"] == []
+
+
+async def test_right_that_ends_while_the_body_comes_is_gone(running: Running) -> None:
+    body = b'{"title": "t", "message": "m"}'
+    async with half_sent(running, "POST", "/api/announcements", MANAGER, body) as (reader, writer):
+        assert (await running.call("PATCH", "/api/users/2", by=ADMIN, json={"role": "user"}))[0] == 200
+        writer.write(body[-1:])
+        refused(await answered(reader), 403, "FORBIDDEN")
+
+
 # a store that fails
 
 
@@ -440,6 +553,52 @@ async def test_store_that_cannot_answer_is_unavailable(running: Running, monkeyp
     assert (await running.call("GET", "/healthz"))[0] == 200
     await client.settle()
     assert not {"newNotification", "notification_count_updated", "work_order_updated"} & set(client.names())
+
+
+async def test_change_that_is_stored_is_a_success_whoever_could_be_told(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[str] = []
+
+    def down(name: str) -> Any:
+        async def fail(*_: Any, **__: Any) -> None:
+            failures.append(name)
+            raise StoreUnavailable
+
+        return fail
+
+    async def rows(path: str) -> list[Any]:
+        found: list[Any] = (await running.call("GET", path, by=ADMIN))[1]["data"]
+        return found
+
+    await running.connect(5)
+    await running.call("PUT", "/api/work-orders/7", by=ADMIN, json={"customer_id": 5})
+    await running.call("PUT", "/api/bookings/7", by=ADMIN, json={"userId": 5})
+    calls: list[tuple[str, str, Any, int]] = [
+        ("PATCH", "/api/work-orders/7", {"customer_id": 77, "status": "completed"}, 200),
+        ("PUT", "/api/work-orders/8", {"technician_id": 3}, 201),
+        ("POST", "/api/tickets", {"technician_id": 78}, 201),
+        ("PUT", "/api/bookings/8", {"userId": "79"}, 201),
+        ("POST", "/api/bookings/7/reviews", {"rating": 5}, 201),
+        ("DELETE", "/api/work-orders/8", None, 200),
+    ]
+    notes: list[dict[str, Any]] = [{"userId": 80}, {"userIds": [81, 82]}, {"room": "work_order_7"}]
+    with monkeypatch.context() as broken:
+        for name in ("open_membership", "drop_membership", "close_membership", "readers", "user", "unread_count"):
+            broken.setattr(running.parts.store, name, down(name))
+        for target in notes:
+            body = {"title": "t", "message": "m", **target}
+            assert (await running.call("POST", "/api/notifications", by=ADMIN, json=body))[0] == 201, target
+        broken.setattr(running.parts.store, "add", down("add"))
+        for method, path, row, status in calls:
+            assert (await running.call(method, path, by=ADMIN, json=row))[0] == status, (method, path)
+    assert {"open_membership", "readers", "user", "add"} <= set(failures)
+    assert [(row["id"], row["status"], row["customer_id"]) for row in await rows("/api/work-orders")] == [
+        (7, "completed", 77)
+    ]
+    assert [len(await rows(path)) for path in ("/api/tickets", "/api/bookings", "/api/bookings/7/reviews")] == [1, 2, 1]
+    for id in (80, 81, 82):
+        assert (await running.call("GET", "/api/notifications", by=bearer(id)))[1]["total"] == 1
 
 
 async def test_full_disk_refuses_writes_stores_nothing_and_recovers(running: Running) -> None:

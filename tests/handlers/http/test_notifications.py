@@ -234,14 +234,37 @@ async def test_an_audience_shares_one_row(running: Running, target: dict[str, st
     assert following["id"] == row["id"] + 1  # however many readers, one row
     for id, client in zip((3, 4), readers, strict=True):
         heard = await client.hears("newNotification")
-        assert (heard["id"], heard["user"]) == (row["id"], None)
-        assert (await client.hears("notification_received"))["notification"]["id"] == row["id"]
+        assert (heard["id"], heard["user"]) == (row["id"], id)
+        received = (await client.hears("notification_received"))["notification"]
+        assert (received["id"], received["user_id"]) == (row["id"], id)
         assert (await client.hears("notification_count_updated"))["count"] == 1
         found = (await inbox(running, bearer(id, "technician")))["notifications"]
         assert [(r["id"], r["userId"], r["audience"]) for r in found] == [(row["id"], id, audience)]
         assert len(client.payloads("newNotification")) == 1
     await outside.settle()
     assert not NEWS & set(outside.names())
+
+
+@pytest.mark.parametrize("target", [{"role": "technician"}, {"room": "work_order_7"}, {"audience": "all"}, "announced"])
+async def test_broadcast_names_each_reader_as_their_token_does(running: Running, target: Any) -> None:
+    readers: list[int | str] = [3, "4", "66a1b2c3d4e5f60718293a4b"]
+    clients = [await running.connect(id, "technician") for id in readers]
+    second_tab = await running.connect(3, "technician")
+    for client in clients:
+        await client.ask("join_room", "work_order_7")
+    if target == "announced":
+        body = {"title": "Title", "message": "Message", "audience": "role:technician"}
+        assert (await running.call("POST", "/api/announcements", by=ADMIN, json=body))[0] == 201
+    else:
+        await sent(running, target)
+    for id, client in zip([*readers, 3], [*clients, second_tab], strict=True):
+        named = (
+            (await client.hears("newNotification"))["user"],
+            (await client.hears("notification_received"))["notification"]["user_id"],
+            (await client.hears("notification_count_updated"))["userId"],
+        )
+        assert named == (id, id, id)
+        assert {type(user) for user in named} == {type(id)}
 
 
 async def test_admin_room_reaches_administrators_who_are_away(running: Running) -> None:
@@ -370,8 +393,41 @@ async def test_pages_are_newest_first(starter: Starter, clock: FakeClock) -> Non
     empty = await inbox(running, bearer(77))
     assert (empty["notifications"], empty["total"], empty["unreadCount"]) == ([], 0, 0)
     assert empty["pagination"]["totalPages"] == 0
-    for query in ("page=0", "page=x", "limit=0", "limit=101", "offset=-1", "isRead=perhaps", "limit=1.5"):
+    for query in ("page=x", "limit=1.5", "offset=one", "isRead=perhaps", f"type={'x' * 41}"):
         refused(await running.call("GET", f"{API}?{query}", by=USER), 400, "INVALID_PAYLOAD")
+
+
+@pytest.mark.parametrize("path", [API, "/notifications", "/api/work-orders", "/api/bookings"])
+async def test_pages_out_of_range_are_brought_into_it(running: Running, path: str) -> None:
+    for id in range(1, 4):
+        await sent(running, {"userId": 1})
+        for rows in ("/api/work-orders", "/api/bookings"):
+            await running.call("PUT", f"{rows}/{id}", by=ADMIN, json={"ownerId": 9})
+
+    async def page_of(query: str) -> tuple[list[int], Any]:
+        status, answer = await running.call("GET", f"{path}?{query}", by=ADMIN)
+        assert status == 200, (query, answer)
+        return [row["id"] for row in answer.get("data") or answer.get("notifications") or []], answer["pagination"]
+
+    newest, _ = await page_of("")
+    assert len(newest) == 3
+    expected: dict[str, tuple[int, int, list[int]]] = {
+        "limit=0": (1, 1, newest[:1]),
+        "limit=-5": (1, 1, newest[:1]),
+        "limit=1000000": (1, 100, newest),
+        "page=0&limit=2": (1, 2, newest[:2]),
+        "page=-1&limit=2": (1, 2, newest[:2]),
+        "offset=-1": (1, 20, newest),
+        "page=&limit=&offset=": (1, 20, newest),
+        "type=&isRead=&is_read=&unreadOnly=&status=&userId=": (1, 20, newest),
+        "page=7&limit=2": (7, 2, []),
+        "page=1000000&limit=100": (1_000_000, 100, []),
+    }
+    for query, (page, limit, found) in expected.items():
+        ids_, shown = await page_of(query)
+        assert ids_ == found, query
+        assert (shown["page"], shown["limit"], shown["total"]) == (page, limit, 3), query
+        assert (shown["hasNext"], shown["hasPrev"]) == (0 < len(found) < 3, page > 1), query
 
 
 async def test_lists_are_filtered_in_every_clients_words(running: Running) -> None:
@@ -466,7 +522,6 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("userId", True),
     ("userId", 1.5),
     ("userId", ""),
-    ("userId", None),
     ("userId", {"id": 5}),
     ("userId", "x" * 101),
     ("url", "javascript:alert(1)"),
@@ -516,6 +571,44 @@ async def test_bad_fields_are_refused_by_name(running: Running) -> None:
     assert (await inbox(running))["total"] == 0
 
 
+async def test_null_means_the_default(running: Running) -> None:
+    optional = {
+        *("userIds", "role", "room", "audience", "type", "priority", "url", "metadata", "actions", "expiresAt"),
+        *("scheduledAt", "expires_at", "scheduled_at", "dedupKey", "groupKey", "except", "lateJoin"),
+    }
+    row = await sent(running)
+    nothing: dict[str, Any] = dict.fromkeys(optional)
+    same = await sent(running, **nothing)
+    changing = {"id", "_id", *(name for name in row if name.lower().replace("_", "") in ("createdat", "updatedat"))}
+    assert {k: v for k, v in same.items() if k not in changing} == {k: v for k, v in row.items() if k not in changing}
+    assert (same["type"], same["priority"], same["url"], same["metadata"], same["actions"], same["expiresAt"]) == (
+        *("info", "normal", None, {}, [], None),
+    )
+    refused(await post(running, title=None), 400, "INVALID_PAYLOAD")
+    refused(await post(running, message=None), 400, "INVALID_PAYLOAD")
+
+
+async def test_times_are_welcome_in_both_spellings(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    runs_at, ends_at = timestamp(clock.now + 60), timestamp(clock.now + 120)
+    for names in (("scheduledAt", "expiresAt"), ("scheduled_at", "expires_at")):
+        draft = await sent(running, **dict(zip(names, (runs_at, ends_at), strict=True)))
+        assert (draft["status"], draft["scheduledAt"], draft["expiresAt"]) == ("draft", runs_at, ends_at)
+    refused(await post(running, scheduled_at="tomorrow"), 400, "INVALID_PAYLOAD")
+    refused(await post(running, expires_at="tomorrow"), 400, "INVALID_PAYLOAD")
+
+
+async def test_role_that_is_addressed_is_well_formed(running: Running) -> None:
+    for role in ("technician", "x" * 40, "A-z_0.9:b"):
+        assert (await sent(running, {"role": role}))["audience"] == f"role:{role}"
+        body = {"title": "T", "message": "M", "audience": f"role:{role}"}
+        assert (await running.call("POST", "/api/announcements", by=ADMIN, json=body))[0] == 201
+    for role in ("", "x" * 41, "a b", "a/b", "rôle", "technician\n"):
+        refused(await post(running, {"role": role}), 400, "INVALID_PAYLOAD")
+        body = {"title": "T", "message": "M", "audience": f"role:{role}"}
+        refused(await running.call("POST", "/api/announcements", by=ADMIN, json=body), 400, "INVALID_PAYLOAD")
+
+
 async def test_each_complaint_is_listed(running: Running) -> None:
     body = refused(await post(running, title="", priority="urgent", surprise=1), 400, "INVALID_PAYLOAD")
     assert sorted(c["msg"].partition(":")[0] for c in body["errors"]) == ["priority", "surprise", "title"]
@@ -526,6 +619,7 @@ async def test_each_complaint_is_listed(running: Running) -> None:
     "target",
     [
         {},
+        {"userId": None},
         {"userId": 5, "role": "technician"},
         {"userIds": [5], "audience": "all"},
         {"userIds": []},
@@ -535,6 +629,11 @@ async def test_each_complaint_is_listed(running: Running) -> None:
         {"room": "no such spelling"},
         {"room": 7},
         {"role": ""},
+        {"role": "somebody else"},
+        {"role": "x" * 41},
+        {"role": "technician\n"},
+        {"role": "rôle"},
+        {"role": 7},
     ],
 )
 async def test_a_notification_has_one_kind_of_target(running: Running, target: dict[str, Any]) -> None:
@@ -627,15 +726,17 @@ async def test_dedup_key_of_an_audience(running: Running, target: dict[str, str]
     first = await sent(running, target, dedupKey="k")
     status, second = await post(running, target, dedupKey="k", title="Other")
     assert (status, second["id"], second["title"]) == (200, first["id"], "Title")
-    assert (await sent(running, {"role": "somebody else"}, dedupKey="k"))["id"] != first["id"]
+    assert (await sent(running, {"role": "somebody-else"}, dedupKey="k"))["id"] != first["id"]
 
 
 async def test_group_key_replaces_the_unread_row(starter: Starter, clock: FakeClock) -> None:
     running = await starter(app={"clock": clock})
     client = await running.connect(5)
     first = await sent(running, groupKey="g", title="One comment")
+    await hear_count([client], 1, 1)
     clock.advance(1)
     other = await sent(running)
+    await hear_count([client], 2, 2)
     clock.advance(1)
     second = await sent(running, groupKey="g", title="Two comments")
     assert (second["id"], second["groupCount"], second["groupKey"]) == (first["id"], 2, "g")
@@ -763,18 +864,20 @@ async def test_a_time_that_has_passed_is_now(starter: Starter, clock: FakeClock)
     assert await ids(running) == [row["id"]]
 
 
-async def test_draft_is_cancelled_by_its_sender(starter: Starter, clock: FakeClock) -> None:
+async def test_draft_is_cancelled_by_its_sender_or_a_publisher(starter: Starter, clock: FakeClock) -> None:
     running = await starter(app={"clock": clock})
     client = await running.connect(5, lifetime=MONTH)
     when = timestamp(clock.now + 60)
     doomed = (await sent(running, by=TECHNICIAN, scheduledAt=when))["id"]
     kept = (await sent(running, by=TECHNICIAN, scheduledAt=when))["id"]
-    for who in (USER, bearer(4, "technician"), MANAGER, GUEST):
+    for who in (USER, bearer(4, "technician"), GUEST):
         refused(await running.call("DELETE", f"{API}/{doomed}", by=who), 404, "NOT_FOUND")
     assert (await running.call("DELETE", f"{API}/{doomed}", by=TECHNICIAN))[0] == 200
     refused(await running.call("DELETE", f"{API}/{doomed}", by=TECHNICIAN), 404, "NOT_FOUND")
-    by_admin = (await sent(running, by=TECHNICIAN, scheduledAt=when))["id"]
-    assert (await running.call("DELETE", f"{API}/{by_admin}", by=ADMIN))[0] == 200
+    for who in (ADMIN, MANAGER, SERVICE):
+        other = (await sent(running, by=TECHNICIAN, scheduledAt=when))["id"]
+        assert (await running.call("DELETE", f"{API}/{other}", by=who))[0] == 200
+        refused(await running.call("DELETE", f"{API}/{other}", by=who), 404, "NOT_FOUND")
     clock.advance(61)
     assert (await client.hears("newNotification"))["id"] == kept
     refused(await running.call("DELETE", f"{API}/{kept}", by=TECHNICIAN), 404, "NOT_FOUND")  # it is user 5's now
@@ -813,6 +916,17 @@ async def test_repeated_request_gets_the_first_answer(running: Running) -> None:
     await client.settle()
     assert len(client.payloads("newNotification")) == 3
     assert await count(running) == 3
+
+
+async def test_key_is_the_same_under_every_prefix(running: Running) -> None:
+    note = {"userId": 5, "title": "Title", "message": "Message"}
+    by = {**ADMIN, "Idempotency-Key": "once"}
+    first = await running.call("POST", PREFIXES[0], by=by, json=note)
+    assert first[0] == 201
+    for path in (PREFIXES[1], f"{PREFIXES[0]}/", f"{PREFIXES[1]}/"):
+        assert await running.call("POST", path, by=by, json=note) == first
+    refused(await running.call("POST", PREFIXES[1], by=by, json={**note, "title": "Another"}), 422, "INVALID_PAYLOAD")
+    assert await count(running) == 1
 
 
 async def test_key_of_another_request_is_refused(running: Running) -> None:
@@ -899,6 +1013,57 @@ async def test_being_named_by_a_row_subscribes_and_being_dropped_hides(running: 
     await running.call("PATCH", "/api/work-orders/7", by=ADMIN, json={"customer_id": 6})
     assert (await ids(running), await count(running)) == ([], 0)
     refused(await running.call("GET", f"{API}/{row['id']}", by=USER), 404, "NOT_FOUND")
+
+
+async def last_count(client: Client, expected: int) -> None:
+    """Wait until the newest count that was pushed is the expected one."""
+
+    def newest() -> list[Any]:
+        return [pushed["count"] for pushed in client.payloads("notification_count_updated")[-1:]]
+
+    await until(lambda: newest() == [expected], what=f"a count of {expected} (last {newest()})")
+
+
+@pytest.mark.parametrize("target", [{"userId": 5}, {"role": "user"}, {"audience": "all"}, {"room": "work_order_7"}])
+async def test_count_is_pushed_when_a_row_expires(starter: Starter, clock: FakeClock, target: dict[str, Any]) -> None:
+    running = await starter(app={"clock": clock})
+    await running.call("PUT", "/api/work-orders/7", by=ADMIN, json={"customer_id": 5})
+    tabs = [await running.connect(5), await running.connect(5)]
+    await sent(running, target, expiresAt=timestamp(clock.now + 60))
+    await hear_count(tabs, 1, 1)
+    clock.advance(61)
+    await hear_count(tabs, 2, 0)
+
+
+async def test_count_is_pushed_when_a_new_role_hides_rows(running: Running) -> None:
+    client = await running.connect(3, "technician")
+    await client.ask("join_room", "work_order_7")
+    for nth, target in enumerate([{"role": "technician"}, {"room": "work_order_7"}, {"userId": 3}], 1):
+        await sent(running, target)
+        await last_count(client, nth)
+    await running.call("PATCH", "/api/users/3", by=ADMIN, json={"role": "user"})
+    await last_count(client, 1)
+    assert await count(running, TECHNICIAN) == 1
+
+
+async def test_count_is_pushed_when_a_row_stops_naming_somebody(running: Running) -> None:
+    client = await running.connect(5)
+    await running.call("PUT", "/api/work-orders/7", by=ADMIN, json={"customer_id": 5})
+    await sent(running, {"room": "work_order_7"})
+    await last_count(client, 1)
+    await running.call("PATCH", "/api/work-orders/7", by=ADMIN, json={"customer_id": 6})
+    await last_count(client, 0)
+
+
+async def test_count_is_pushed_when_a_join_shows_earlier_rows(running: Running) -> None:
+    client = await running.connect(3, "technician")
+    await sent(running, {"room": "work_order_7"})
+    await sent(running, {"room": "work_order_7"}, lateJoin=True)
+    await client.settle()
+    assert client.payloads("notification_count_updated") == []
+    await client.ask("join_room", "work_order_7")
+    assert (await client.hears("notification_count_updated"))["count"] == 1
+    assert await count(running, TECHNICIAN) == 1
 
 
 @pytest.mark.parametrize("target", [lambda n: {"userId": n}, lambda n: {"userIds": [n, 1000 + n]}])

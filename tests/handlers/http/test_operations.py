@@ -40,6 +40,33 @@ async def test_health_is_open_and_bare(starter: Starter, clock: FakeClock) -> No
     )
 
 
+async def test_connected_users_have_a_connection(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(presence_grace=60.0, app={"clock": clock})
+
+    async def counted() -> tuple[int, int, list[Any], list[Any]]:
+        _, health = await running.call("GET", "/api/websocket/health")
+        _, stats = await running.call("GET", "/api/socket-test/stats", by=USER)
+        return health["connectedUsers"], stats["connectedUsers"], stats["userIds"], stats["users"]
+
+    staying, going = await running.connect("abc"), await running.connect(5)
+    assert await counted() == (2, 2, ["abc", 5], ["abc", 5])
+    await going.close()
+    await until(lambda: len(running.parts.channel) == 1)
+    assert await counted() == (1, 1, ["abc"], ["abc"])
+    _, presence = await running.call("GET", "/api/presence", by=USER)
+    assert [view["userId"] for view in presence["online"]] == ["abc", 5]  # the grace is presence's alone
+    await staying.settle()
+
+
+async def test_health_says_when_the_server_stops(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    running.parts.stopping = True
+    assert await running.call("GET", "/api/websocket/health") == (
+        503,
+        {"service": "websocket", "status": "stopping", "connectedUsers": 0, "timestamp": timestamp(clock.now)},
+    )
+
+
 async def test_statistics_list_people_once(starter: Starter, clock: FakeClock) -> None:
     running = await starter(app={"clock": clock})
     await running.connect(5, "technician", name="Tess")
@@ -128,6 +155,20 @@ async def test_emit_to_somebody_away_or_to_a_bad_room(running: Running) -> None:
     assert (status, answer["message"]) == (200, "Event 'x' emitted to user 404")
     answer = await running.call("POST", "/api/websocket/emit/room/a b", by=ADMIN, json={"event": "x"})
     refused(answer, 400, "INVALID_PAYLOAD")
+
+
+@pytest.mark.parametrize("path", ["room", "room/", "role", "role/"])
+async def test_emit_without_a_name_is_not_a_message_to_somebody(running: Running, path: str) -> None:
+    namesake = await running.connect(path.rstrip("/"))
+    status, body = await running.call("POST", f"/api/websocket/emit/{path}", by=ADMIN, json={"event": "x"})
+    assert status in (404, 405), body
+    refused((status, body), status, "NOT_FOUND" if status == 404 else "INVALID_PAYLOAD")
+    await namesake.settle()
+    assert "x" not in namesake.names()
+    longer = f"{path.rstrip('/')}s"
+    cousin = await running.connect(longer)
+    assert (await running.call("POST", f"/api/websocket/emit/{longer}", by=ADMIN, json={"event": "x"}))[0] == 200
+    await cousin.hears("x")
 
 
 # /api/socket-test
@@ -490,6 +531,38 @@ async def test_user_directory_is_for_staff_and_oneself(running: Running) -> None
         refused(await running.call("PATCH", "/api/users/5", by=who, json={"role": "admin"}), 403, "FORBIDDEN")
 
 
+async def test_user_is_shown_as_they_are_now(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    watcher = await running.connect(1, "admin")
+    client = await running.connect(5, name="Una")
+
+    async def live() -> tuple[bool, str, str]:
+        _, answer = await running.call("GET", "/api/users/5", by=TECHNICIAN)
+        return answer["data"]["online"], answer["data"]["status"], answer["data"]["lastSeen"]
+
+    assert await live() == (True, "online", timestamp(clock.now))
+    clock.advance(30)
+    await client.ask("updateStatus", "busy")
+    left_at = timestamp(clock.now)
+    assert await live() == (True, "busy", left_at)
+    await client.close()
+    await watcher.hears("userOffline")
+    clock.advance(60)
+    await until(lambda: len(running.parts.channel) == 1)
+    assert await live() == (False, "offline", left_at)
+
+
+async def test_user_id_must_fit_into_the_name_of_a_room(running: Running) -> None:
+    for id, status in (("%20x" * 31, 400), ("%20x" * 30, 200)):
+        url = URL(f"{running.url}/api/users/{id}", encoded=True)
+        async with running.http.patch(url, json={"name": "Long"}, headers=ADMIN) as response:
+            assert response.status == status
+            if status == 400:
+                refused((status, await response.json()), 400, "INVALID_PAYLOAD")
+        async with running.http.get(url, headers=ADMIN) as response:
+            assert response.status == (404 if status == 400 else 200)
+
+
 # health and metrics
 
 
@@ -513,6 +586,15 @@ async def test_metrics_are_for_loopback_or_the_token(starter: Starter) -> None:
     for wrong in ("Bearer wrong", "Bearer ", "scrape-m", ADMIN["Authorization"]):
         refused(await running.call("GET", "/metrics", by={**away, "Authorization": wrong}), 403, "FORBIDDEN")
     assert (await running.call("GET", "/metrics", by={**away, "Authorization": "Bearer scrape-me"}))[0] == 200
+
+
+async def test_metrics_are_closed_behind_a_proxy_that_nobody_declared(starter: Starter) -> None:
+    running = await starter(metrics_token="scrape-me")
+    for forwarded in ("203.0.113.9", "127.0.0.1", ""):
+        by = {"X-Forwarded-For": forwarded}
+        refused(await running.call("GET", "/metrics", by=by), 403, "FORBIDDEN", FORBIDDEN)
+        assert (await running.call("GET", "/metrics", by={**by, "Authorization": "Bearer scrape-me"}))[0] == 200
+    assert (await running.call("GET", "/metrics"))[0] == 200
 
 
 async def test_metrics_without_a_token_are_closed_beyond_loopback(starter: Starter) -> None:
@@ -628,6 +710,22 @@ async def test_no_path_leads_out_of_the_static_files(running: Running, path: str
         refused((response.status, await response.json()), 404, "NOT_FOUND")
 
 
+async def test_name_that_no_file_system_has_is_not_found(running: Running) -> None:
+    for name in ("a" * 300, "vendor/" + "a" * 300, "a/" * 2500):
+        refused(await running.call("GET", f"/static/{name}"), 404, "NOT_FOUND")
+
+
+async def test_home_leads_to_the_test_page_in_development_only(starter: Starter) -> None:
+    dev = await starter(dev=True)
+    async with dev.http.get(f"{dev.url}/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/socket-example.html")
+    async with dev.http.get(f"{dev.url}/") as response:
+        assert (response.status, response.content_type) == (200, "text/html")
+    await dev.stop()
+    running = await starter()
+    refused(await running.call("GET", "/"), 404, "NOT_FOUND")
+
+
 # developer routes
 
 
@@ -686,3 +784,12 @@ async def test_developer_routes_answer_only_this_machines_pages(starter: Starter
 async def test_developer_routes_answer_local_pages(starter: Starter, headers: dict[str, str]) -> None:
     running = await starter(dev=True)
     assert (await running.call("GET", "/api/dev/info", headers=headers))[0] == 200
+
+
+async def test_developer_routes_want_a_peer_on_this_machine(starter: Starter) -> None:
+    running = await starter(dev=True, trusted_proxies=PROXY)
+    for address, status in (("203.0.113.9", 403), ("127.0.0.1", 200)):
+        headers = {"Host": "localhost", "X-Forwarded-For": address}
+        assert (await running.call("GET", "/api/dev/info", headers=headers))[0] == status
+        made = await running.call("POST", "/api/dev/token", headers=headers, json={"userId": 1, "role": "admin"})
+        assert made[0] == (403 if status == 403 else 201)

@@ -57,10 +57,9 @@ async def test_customer_joins_the_row_that_names_them_and_leaves_with_it(running
     client = await running.connect(4)
     assert (await client.ask("join_room", "work_order_9"))["success"] is True
     await running.call("PATCH", "/api/work-orders/9", by=admin, json={"customer_id": 5})
-    await client.hears("work_order_updated")
     await running.call("PATCH", "/api/work-orders/9", by=admin, json={"status": "done"})
     await client.settle()
-    assert len(client.payloads("work_order_updated")) == 1
+    assert client.payloads("work_order_updated") == []  # the row may hold the next customer's data by now
     assert (await client.ask("join_room", "work_order_9"))["code"] == "ROOM_FORBIDDEN"
 
 
