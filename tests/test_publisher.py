@@ -1,20 +1,23 @@
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import TextMessage
 
 from realtime import events, wire
 from realtime.auth import Identity
 from realtime.dialects.base import NOT_SENT, Dialect, Row
 from realtime.dialects.root import ROOT
 from realtime.engine.channel import Channel, Session
-from realtime.engine.frames import Burst
+from realtime.engine.frames import Burst, Template
 from realtime.engine.manager import RoomManager
 from realtime.engine.server import RealtimeServer
 from realtime.events import Audience, Custom, Event, Person
 from realtime.metrics import Metrics
-from realtime.models import Content, Notification, Target
+from realtime.models import Content, Notification, Target, WireId
 from realtime.publisher import Outlet, Publisher
 from rooms.policy import Member, auto_rooms
 
@@ -101,6 +104,13 @@ def note() -> events.NotificationCreated:
         id=1, target=Target(recipient="user:ann"), content=content, sender=None, created_at=AT, updated_at=AT
     )
     return events.NotificationCreated(AT, row, "ann")
+
+
+def received(frames: bytes) -> list[str]:
+    """Return the messages that a WebSocket client reads."""
+    client = Connection(ConnectionType.CLIENT)
+    client.receive_data(frames)
+    return [event.data for event in client.events() if isinstance(event, TextMessage)]
 
 
 # --- who is reached ---
@@ -270,6 +280,84 @@ def test_each_vocabulary_gets_its_own_frames() -> None:
     assert other.server.names("x1") == ["renamed"]
     publisher.publish(note(), Audience.user("ann"))
     assert other.server.names("x1") == ["renamed"]
+
+
+# --- each reader their own copy ---
+
+READERS: dict[str, WireId] = {"ann": 7, "bob": "507f1f77bcf86cd799439011", "cid": 'a"b\\ü\n', "gone": 9}
+AWKWARD = 'A "quoted" \\ title,\n\u2028 <é> 🙂'
+
+
+def counting(shaped: list[Event]) -> Dialect:
+    def shape(event: events.NotificationCreated) -> object:
+        shaped.append(event)
+        return {"before": AWKWARD, "user": event.reader, "also": [event.reader], "after": event.notification.id}
+
+    rows = dict.fromkeys(events.catalogue(), NOT_SENT)
+    outbound = {**rows, events.NotificationCreated: [Row("one", shape), Row("two", shape)]}
+    return Dialect(name="counting", namespace="/", outbound=outbound, inbound={})
+
+
+def note_for(reader: WireId) -> events.NotificationCreated:
+    return replace(note(), reader=reader)
+
+
+def test_every_reader_gets_their_own_id_with_its_type() -> None:
+    shaped: list[Event] = []
+    stage = Stage(counting(shaped))
+    sids = {"a1": "ann", "a2": "ann", "b1": "bob", "c1": "cid"}
+    for sid, user in sids.items():
+        stage.connect(sid, user)
+    stage.connect("g1", "ann", role="guest", guest=True)
+    stage.connect("x1", "not a reader")
+    stage.publisher.publish_personally(note_for, READERS)
+    for sid, user in sids.items():
+        expected = {"before": AWKWARD, "user": READERS[user], "also": [READERS[user]], "after": 1}
+        assert stage.server.heard(sid) == [("one", expected), ("two", expected)]
+        [burst] = stage.server.writes[sid]
+        texts = [packet.encode() for packet in burst.packets]
+        assert received(burst.frames) == texts
+    assert stage.reached() == set(sids)
+    assert len(shaped) == 2  # once per row, however many readers
+    assert stage.counted("roomcast_deliveries_total", event="one") == 4
+
+
+def test_a_personal_copy_is_what_publishing_it_alone_would_send(stage: Stage) -> None:
+    alone = Stage()
+    alone.connect("b1", "bob")
+    alone.publisher.publish(note_for(8), Audience.user("bob"))
+    stage.publisher.publish_personally(note_for, {"bob": 8})
+    assert stage.server.heard("b1") == alone.server.heard("b1")
+    assert stage.server.writes["b1"][0].frames == alone.server.writes["b1"][0].frames
+
+
+def test_a_failing_personal_publish_raises_nothing_and_is_counted() -> None:
+    def broken(_event: Event) -> object:
+        raise RuntimeError("a bug in a shape")
+
+    one, other = Stage(), Stage()
+    one.connect("a1", "ann")
+    other.connect("x1", "ann")
+    rows = dict.fromkeys(events.catalogue(), NOT_SENT)
+    outbound = {**rows, events.NotificationCreated: [Row("x", broken)]}
+    faulty = Dialect(name="faulty", namespace="/", outbound=outbound, inbound={})
+    publisher = Publisher([Outlet(one.channel, faulty), Outlet(other.channel, ROOT)], one.metrics)
+    publisher.publish_personally(note_for, {"ann": "ann"})
+    assert one.reached() == set()
+    assert other.server.names("x1") == ["newNotification", "notification_received"]
+    assert one.counted("roomcast_publish_failures_total") == 1
+
+
+@pytest.mark.parametrize("value", [0, 7, "", "7", 'a"b', "back\\slash", "line\nbreak", "ü", "🙂", Template.PLACEHOLDER])
+@pytest.mark.parametrize("namespace", ["/", "/other"])
+def test_a_filled_template_is_the_event_with_that_value(value: WireId, namespace: str) -> None:
+    def payload(id: WireId) -> object:
+        return {"a": AWKWARD, "id": id, "rows": [{"id": id}, id], "z": 1}
+
+    filled = Template(namespace, "news", payload(Template.PLACEHOLDER)).fill(value)
+    whole = Burst.encode(namespace, "news", payload(value))
+    assert filled.frames == whole.frames
+    assert [packet.encode() for packet in filled.packets] == [packet.encode() for packet in whole.packets]
 
 
 # --- what is counted ---

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Middleware
 
 from handlers.http.base import Access, Handler, member, remember_caller, reply
 from handlers.http.origin import OriginPolicy
-from handlers.http.remote import AddressLimits, is_loopback, remember_remote, remote_address
+from handlers.http.remote import AddressLimits, remember_remote, remote, remote_address
 from realtime.auth import TokenVerifier, find_credential
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
@@ -220,6 +220,5 @@ class Authentication:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self._metrics_token and hmac.compare_digest(given.encode(), self._metrics_token.encode()):
             return
-        # A proxy on this machine that nobody declared trusted brings strangers under a loopback address.
-        if not is_loopback(remote_address(request)) or "X-Forwarded-For" in request.headers:
+        if not remote(request).is_this_machine:
             raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")

@@ -15,11 +15,19 @@ from realtime.settings import Network
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a request came from. `scheme` is None when a proxy in front hides it."""
+    """Where a request came from. `scheme` is None when a proxy in front hides it.
+
+    `undeclared` is true behind a proxy that nobody declared trusted: it brings strangers under its own address.
+    """
 
     address: str
     scheme: str | None
     host: str
+    undeclared: bool = False
+
+    @property
+    def is_this_machine(self) -> bool:
+        return is_loopback(self.address) and not self.undeclared
 
 
 _KEY = web.RequestKey("roomcast.remote", Remote)
@@ -39,7 +47,7 @@ def remember_remote(request: web.Request, trusted: Sequence[Network]) -> None:
     peer = request.remote or ""
     scheme = "https" if request.secure else None
     if not _trusted(peer, trusted):
-        request[_KEY] = Remote(peer, scheme, request.host)
+        request[_KEY] = Remote(peer, scheme, request.host, undeclared="X-Forwarded-For" in request.headers)
         return
     hops = _forwarded(request, "X-Forwarded-For")
     address = next((hop for hop in reversed(hops) if not _trusted(hop, trusted)), hops[0] if hops else peer)

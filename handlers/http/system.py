@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from handlers.http.base import ROLE, Access, Id, Route, body, reply
 from handlers.http.origin import OriginPolicy, is_local_host
-from handlers.http.remote import is_loopback, remote_address
+from handlers.http.remote import remote
 from realtime import __version__
 from realtime.auth import mint
 from realtime.clock import Clock, timestamp
@@ -147,6 +147,6 @@ class DevRoutes:
 
     def _require_local(self, request: web.Request) -> None:
         """A name that resolves to this machine is not this machine: it may be a stranger's page (rebinding)."""
-        local = is_loopback(remote_address(request)) and is_local_host(request.host)
+        local = remote(request).is_this_machine and is_local_host(request.host)
         if not local or not self._origins.allows(request):
             raise RealtimeError(Code.FORBIDDEN, "Developer routes answer only to localhost")

@@ -127,18 +127,19 @@ class EntityService:
 
     async def patch(self, actor: Actor, id: str, fields: JsonObject) -> JsonObject:
         """Change some fields. Raises NOT_FOUND, FORBIDDEN."""
-
         assignee = self.kind.assignee
         name = await self._assignee_name(fields)
 
         def merge(old: JsonObject | None) -> JsonObject:
             if old is None:
                 raise self._not_found()
-            if assignee is not None and assignee in fields and fields[assignee] != old.get(assignee):
-                fields.setdefault(self.kind.assignee_name, name)
             self._require_writer(actor, old)
             fixed = {"id", self.kind.created_at} | (set() if actor.member.has(PUBLISHER_ROLES) else {"created_by"})
-            return self._stamped({**old, **{k: v for k, v in fields.items() if k not in fixed}}, old)
+            row = {**old, **{k: v for k, v in fields.items() if k not in fixed}}
+            reassigned = assignee is not None and row.get(assignee) != old.get(assignee)
+            if reassigned and self.kind.assignee_name not in fields:
+                row[self.kind.assignee_name] = name
+            return self._stamped(row, old)
 
         change = await self._change(id, merge)
         await self._after(actor, change)

@@ -185,6 +185,8 @@ class NotificationService:
             target = heapq.heappop(self._ends)[2]
             if target.recipient is not None:
                 self._changed(target.recipient)
+            elif (target.audience or "").startswith("room:"):
+                self._counter.mark(*self._channel.users())  # those who have left the room had received it, too
             else:
                 self._counter.mark(*await self._online_readers(target))
 

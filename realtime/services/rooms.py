@@ -132,7 +132,8 @@ class RoomService:
             raise RealtimeError(Code.ROOM_LIMIT, f"A connection may be in {membership.max_rooms} rooms")
         entered = [room for room in rooms if membership.enter(session.sid, room.name)]
         for room in entered:
-            await self._subscribe(session, room)
+            if membership.is_in(session.sid, room.name):  # it may be lost while the one before is stored
+                await self._subscribe(session, room)
         return [room.name for room in rooms]
 
     async def _authorised(self, session: Session, wanted: Sequence[object]) -> list[Room]:
@@ -189,6 +190,7 @@ class RoomService:
             # Another tab may have joined while we asked; its subscription is younger than this check.
             if not await self._is_named(room, identity.id) and not self._is_inside(identity.id, name):
                 await self._store.close_membership(identity.principal, f"room:{name}", now=self._clock())
+                self.count_may_have_changed(identity.id)
         except StoreUnavailable:
             log.warning("room subscription not ended: the database is not available", sid=session.sid)
 

@@ -481,14 +481,16 @@ async def test_new_role_takes_live_sockets_out_of_rooms_at_once(running: Running
             assert (await tab.ask("join_room", room))["code"] == "ROOM_FORBIDDEN"
 
 
-async def test_old_token_gives_nothing_back(running: Running) -> None:
+async def test_old_token_gives_nothing_back(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
     await running.call("PATCH", "/api/users/2", by=ADMIN, json={"role": "technician"})
     announcement = {"title": "T", "message": "M"}
     refused(await running.call("POST", "/api/announcements", by=MANAGER, json=announcement), 403, "FORBIDDEN")
-    again = await running.connect(2, "manager")
+    again = await running.connect(2, "manager", now=clock.now)
     assert await rooms_of(running, 2) == ["role_technician", "user_2"]
     assert (await again.ask("join_room", "admin_room"))["code"] == "ROOM_FORBIDDEN"
-    assert (await again.ask("refresh_token", {"token": token(2, "manager")}))["success"] is True  # as old as the role
+    as_old_as_the_role = token(2, "manager", now=clock.now)
+    assert (await again.ask("refresh_token", {"token": as_old_as_the_role}))["success"] is True
     assert await rooms_of(running, 2) == ["role_technician", "user_2"]
     await running.call("PATCH", "/api/users/2", by=ADMIN, json={"role": "admin"})
     refused(await running.call("PATCH", "/api/users/1", by=MANAGER, json={"role": "user"}), 403, "FORBIDDEN")

@@ -502,3 +502,73 @@ async def test_join_of_many_rooms_is_all_or_nothing(running: Running) -> None:
     refused = await client.ask("join_room", {"rooms": ["ticket_1", "ticket_2"]})
     assert refused["code"] == "ROOM_LIMIT"
     assert len((await client.ask("join_room", "ticket_1"))["rooms"]) == 500
+
+
+async def test_user_and_guest_of_one_id_hear_each_others_room(running: Running) -> None:
+    import jwt
+
+    from tests.support import SECRET, token
+
+    claims = jwt.decode(token(5, guest=True), SECRET, algorithms=["HS256"])
+    guest = await running.connect(auth={"token": jwt.encode({**claims, "rooms": ["ticket_1"]}, SECRET)})
+    user, other = await running.connect(5, "technician"), await running.connect(6, "technician")
+    for client in (guest, user, other):
+        await client.ask("join_room", "ticket_1")
+    await user.ask("typing_start", "ticket_1")
+    assert (await guest.hears("user_typing_start"))["userId"] == 5
+    await other.hears("user_typing_start")
+    await user.settle()
+    assert "user_typing_start" not in user.names()
+    for client in (guest, user):  # one refusal each: they are two people
+        await client.sio.emit("nonsense")
+        await client.hears("error")
+    await guest.close()
+    await user.ask("typing_stop", "ticket_1")
+    await other.hears("user_typing_stop")
+    assert "userOffline" not in other.names()
+
+
+async def test_refusals_are_one_error_event_a_person_in_five_seconds(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    one, two, somebody = [await running.connect(id) for id in (5, 5, 6)]
+    for client in (one, two, somebody):
+        await client.sio.emit("join_room", "work_order_1")
+        await client.sio.emit("x" * 200)
+        await client.settle()
+    error = await one.hears("error")
+    assert error == {
+        "message": "You may not join work_order_1",
+        "error": "You may not join work_order_1",
+        "code": "ROOM_FORBIDDEN",
+        "event": "join_room",
+        "timestamp": error["timestamp"],
+    }
+    assert [len(client.payloads("error")) for client in (one, two, somebody)] == [1, 0, 1]
+    clock.advance(5.01)
+    await two.ask("nonsense")  # whoever asks for an acknowledgement gets nothing else
+    await two.sio.emit("x" * 200)
+    assert (await two.hears("error"))["event"] == "x" * 128
+    await two.settle()
+    assert len(two.payloads("error")) == 1
+
+
+async def test_what_is_accepted_raises_no_error_event(running: Running) -> None:
+    client = await running.connect(5)
+    for event in ("register", "heartbeat", "typing"):
+        await client.sio.emit(event)
+    await client.settle()
+    assert "error" not in client.names()
+
+
+async def test_typing_that_ends_by_itself_has_the_time_of_its_end(starter: Starter, clock: FakeClock) -> None:
+    from realtime.clock import timestamp
+
+    running = await starter(app={"clock": clock})
+    one, two = await running.connect(5, "technician"), await running.connect(6, "technician")
+    for client in (one, two):
+        await client.ask("join_room", "work_order_3")
+    await one.ask("typing_start", "work_order_3")
+    started = await two.hears("user_typing_start")
+    assert started["timestamp"] == timestamp(clock.now)
+    clock.advance(60)
+    assert (await two.hears("user_typing_stop"))["timestamp"] == timestamp(clock.now)

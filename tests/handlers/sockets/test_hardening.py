@@ -300,3 +300,13 @@ async def test_guests_do_not_show_that_they_type(running: Running) -> None:
 def _guest_token(more: dict[str, Any]) -> str:
     claims = jwt.decode(token(5, guest=True), SECRET, algorithms=["HS256"])
     return jwt.encode({**claims, **more}, SECRET, algorithm="HS256")
+
+
+async def test_leaving_hides_what_joining_late_had_shown(running: Running) -> None:
+    sent = {"room": "ticket_1", "title": "t", "message": "m", "lateJoin": True}
+    await running.call("POST", "/api/notifications", by=bearer(1, "admin"), json=sent)
+    client = await running.connect(3, "technician")
+    await client.ask("join_room", "ticket_1")
+    assert (await client.hears("notification_count_updated"))["count"] == 1
+    await client.ask("leave_room", "ticket_1")
+    assert (await client.hears("notification_count_updated", 2))["count"] == 0
