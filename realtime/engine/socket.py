@@ -105,9 +105,11 @@ class EngineSocket(AsyncSocket):  # type: ignore[misc]
             if len(packets) > MAX_PACKETS_PER_POST or any(len(p) > self.server.max_http_buffer_size for p in packets):
                 raise ContentTooLongError
             decoded = [packet.Packet(encoded_packet=p) for p in packets]
-        except (web.HTTPRequestEntityTooLarge, ValueError, KeyError, IndexError, TypeError) as error:
+        except (web.HTTPRequestEntityTooLarge, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise EngineIOError from error
         for pkt in decoded:
+            if not 0 <= pkt.packet_type < len(packet.packet_names):
+                raise EngineIOError
             await self.receive(pkt)
             if self.broken:
                 raise EngineIOError
