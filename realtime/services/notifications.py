@@ -199,7 +199,7 @@ class NotificationService:
         try:
             published = await self._publish_due(now)
             upcoming = await self._store.next_run()
-        except StoreUnavailable:
+        except Exception:
             self._note_run(now)
             raise
         if upcoming is not None:
