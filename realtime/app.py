@@ -193,7 +193,7 @@ class _Builder:
         self._make_entities()
 
     def _make_entities(self) -> None:
-        shared = {"store": self.store, "rooms": self.rooms, "channel": self.channel, "clock": self.clock}
+        shared = {"store": self.store, "rooms": self.rooms, "clock": self.clock}
         self.jobs = {
             kind: EntityService(
                 kind,

@@ -1,20 +1,19 @@
 """Business rows that another backend may mirror here: who may see and change them, and what changed."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from realtime import wire
 from realtime.clock import Clock, timestamp
-from realtime.engine.channel import Channel
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import Action
-from realtime.models import Change, EntityQuery, JsonObject, WireId, user_principal, wire_id
-from realtime.services.rooms import NAME_FIELDS, RoomService, names_person, parse_room
+from realtime.models import Change, EntityQuery, JsonObject, WireId, wire_id
+from realtime.services.rooms import NAME_FIELDS, RoomService, names_person, parse_room, people_of
 from realtime.store.base import Store
-from rooms.policy import PUBLISHER_ROLES, STAFF, Member
+from rooms.policy import PUBLISHER_ROLES, Member
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +39,7 @@ class Step:
 class Announcer(Protocol):
     """Tells everybody concerned what happened to a row of one kind."""
 
-    def __call__(self, actor: Actor, change: Change, steps: list[Step]) -> Coroutine[Any, Any, None]: ...
+    def __call__(self, actor: Actor, change: Change, steps: list[Step]) -> Awaitable[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +68,12 @@ class EntityService:
         *,
         store: Store,
         rooms: RoomService,
-        channel: Channel,
         clock: Clock,
         announce: Announcer,
     ) -> None:
         self.kind = kind
         self._store = store
         self._rooms = rooms
-        self._channel = channel
         self._clock = clock
         self._announce = announce
 
@@ -187,38 +184,27 @@ class EntityService:
         The row is committed, so a database that fails now must not make the caller try again.
         """
         steps = steps_of(change, self.kind, actor)
-        work = [self._subscribe_named(change)]
-        if change.old is not None and self._people(change.old) - self._people(change.new):
-            work.append(self._rooms.recheck_room(self.kind.room(str(change.old["id"]))))
+        work: list[Callable[[], Awaitable[None]]] = [lambda: self._follow_names(change)]
         if steps:
             # Whoever the row no longer names must not read its new state; of its end they may still hear.
-            work.insert(0 if change.new is None else len(work), self._announce(actor, change, steps))
+            work.insert(0 if change.new is None else 1, lambda: self._announce(actor, change, steps))
         for step in work:
             try:
-                await step
+                await step()
             except StoreUnavailable:
                 log.warning("change stored, but not everybody was told: the database is not available")
 
-    async def _subscribe_named(self, change: Change) -> None:
+    async def _follow_names(self, change: Change) -> None:
         """Being named by a row subscribes to its room's audience; no longer being named ends that."""
         row = change.new or change.old or {}
         room = self.kind.room(str(row["id"]))
-        now = self._clock()
-        for user in sorted(self._people(change.new) - self._people(change.old)):
-            if await self._store.open_membership(user_principal(user), f"room:{room}", now=now):
-                self._rooms.count_may_have_changed(user)
-        for user in sorted(self._people(change.old) - self._people(change.new)):
-            known = await self._store.user(user)
-            if known is None or known.role not in STAFF:
-                await self._store.drop_membership(user_principal(user), f"room:{room}")
-            elif not any(self._channel.membership.is_in(s.sid, room) for s in self._channel.of_user(user)):
-                await self._store.close_membership(user_principal(user), f"room:{room}", now=now)
-            self._rooms.count_may_have_changed(user)
-
-    def _people(self, row: JsonObject | None) -> set[str]:
-        if row is None:
-            return set()
-        return {str(row[name]) for name in self.kind.name_fields if row.get(name) not in (None, "")}
+        before, after = people_of(self.kind.name, change.old), people_of(self.kind.name, change.new)
+        try:
+            await self._rooms.named(after - before, room)
+            await self._rooms.no_longer_named(before - after, room)
+        finally:
+            if before - after:
+                await self._rooms.recheck_room(room)
 
     def _names(self, row: JsonObject, member: Member) -> bool:
         return not member.guest and names_person(self.kind.name, row, member.id)

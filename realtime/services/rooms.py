@@ -10,13 +10,13 @@ import structlog
 from realtime.clock import Clock
 from realtime.engine.channel import Channel, Session
 from realtime.errors import Code, RealtimeError, StoreUnavailable
-from realtime.models import JsonObject, user_principal
+from realtime.models import JsonObject, Principal, user_principal
 from realtime.services.directory import Directory
 from realtime.store.base import Store
 from rooms import names
 from rooms.membership import RoomLimit
 from rooms.names import InvalidRoomName, Room
-from rooms.policy import Decision, Member, auto_rooms, decide
+from rooms.policy import STAFF, Decision, Member, auto_rooms, decide
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +55,13 @@ NAME_FIELDS: Mapping[str, Sequence[str]] = {
 """The fields whose values name people: they may be in the row's room and read the row."""
 
 
+def people_of(kind: str, row: JsonObject | None) -> set[str]:
+    """Return the ids of everybody a row names."""
+    return {str(row[field]) for field in NAME_FIELDS[kind] if row.get(field) not in (None, "")} if row else set()
+
+
 def names_person(kind: str, row: JsonObject | None, user: str) -> bool:
-    return row is not None and any(str(row.get(field)) == user for field in NAME_FIELDS[kind] if row.get(field))
+    return user in people_of(kind, row)
 
 
 class RoomService:
@@ -87,7 +92,7 @@ class RoomService:
         """Losing or gaining a room's audience may change how many unread rows a person sees."""
         self._counts.append(watcher)
 
-    def count_may_have_changed(self, user: str) -> None:
+    def _count_may_have_changed(self, user: str) -> None:
         for watcher in self._counts:
             watcher.mark(user)
 
@@ -171,9 +176,7 @@ class RoomService:
         if session.identity.guest or room.kind not in ("entity", "other", "channel"):
             return
         try:
-            audience = f"{AUDIENCE_PREFIX}{room.name}"
-            if await self._store.open_membership(session.identity.principal, audience, now=self._clock()):
-                self.count_may_have_changed(session.identity.id)
+            await self._open(session.identity.principal, session.identity.id, room.name)
         except StoreUnavailable:
             log.warning("room subscription not stored: the database is not available", sid=session.sid)
 
@@ -189,10 +192,30 @@ class RoomService:
         try:
             # Another tab may have joined while we asked; its subscription is younger than this check.
             if not await self._is_named(room, identity.id) and not self._is_inside(identity.id, name):
-                await self._store.close_membership(identity.principal, f"room:{name}", now=self._clock())
-                self.count_may_have_changed(identity.id)
+                await self._store.close_membership(identity.principal, f"{AUDIENCE_PREFIX}{name}", now=self._clock())
+                self._count_may_have_changed(identity.id)
         except StoreUnavailable:
             log.warning("room subscription not ended: the database is not available", sid=session.sid)
+
+    async def named(self, users: Iterable[str], room: str) -> None:
+        """Subscribe people whom a row has begun to name: they receive what is sent to its room."""
+        for user in sorted(users):
+            await self._open(user_principal(user), user, room)
+
+    async def no_longer_named(self, users: Iterable[str], room: str) -> None:
+        """End what being named gave: staff keep what they received, others lose the right to it."""
+        audience = f"{AUDIENCE_PREFIX}{room}"
+        for user in sorted(users):
+            known = await self._directory.user(user)
+            if known is None or known.role not in STAFF:
+                await self._store.drop_membership(user_principal(user), audience)
+            elif not self._is_inside(user, room):
+                await self._store.close_membership(user_principal(user), audience, now=self._clock())
+            self._count_may_have_changed(user)
+
+    async def _open(self, principal: Principal, user: str, room: str) -> None:
+        if await self._store.open_membership(principal, f"{AUDIENCE_PREFIX}{room}", now=self._clock()):
+            self._count_may_have_changed(user)
 
     async def disconnected(self, session: Session, rooms: Iterable[str]) -> None:
         """End the subscriptions of a connection that is gone."""
@@ -224,7 +247,7 @@ class RoomService:
             room = names.parse(audience.removeprefix(AUDIENCE_PREFIX))
             if not self._is_inside(user, room.name) and not await self.may_join(member, room):
                 await self._store.drop_membership(user_principal(user), audience)
-        self.count_may_have_changed(user)
+        self._count_may_have_changed(user)
 
     async def reauthorise(self, *sessions: Session) -> None:
         """Recompute what connections may do.
@@ -266,7 +289,7 @@ class RoomService:
         log.info("websocket client taken out of a room", sid=session.sid, user=session.identity.id, room=room.name)
         if not session.identity.guest:
             await self._store.drop_membership(session.identity.principal, f"{AUDIENCE_PREFIX}{room.name}")
-            self.count_may_have_changed(session.identity.id)
+            self._count_may_have_changed(session.identity.id)
 
     def _take_out(self, session: Session, name: str) -> None:
         if self._channel.membership.leave(session.sid, name):
