@@ -14,8 +14,9 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 E2E := tests/e2e/node_modules/.installed
 LOAD := bench/load/node_modules/.installed
+NODE_PEER := bench/peers/node/node_modules/.installed
 METADATA := setup.cfg pyproject.toml
-TYPED_SCRIPTS := bench/run.py
+TYPED_SCRIPTS := $(wildcard bench/*.py) bench/peers/stock.py
 
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --generate-hashes --allow-unsafe \
@@ -45,7 +46,7 @@ format: $(DEV) ## Format the code and mend what lint can mend
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
 
-bench: $(RUNTIME) $(LOAD) ## Measure connect, broadcast, ack, disconnect and memory (ARGS="--clients 1000 --rounds 3")
+bench: $(RUNTIME) $(LOAD) $(NODE_PEER) ## Measure against Node.js, python-socketio and bare send() (ARGS="--clients 1000")
 	$(PY) bench/run.py $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies anew (ARGS=--upgrade takes the newest that setup.cfg allows)
@@ -53,9 +54,10 @@ lock: $(DEV) ## Pin the dependencies anew (ARGS=--upgrade takes the newest that 
 	$(PIP_COMPILE) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	cd tests/e2e && npm install --package-lock-only
 	cd bench/load && npm install --package-lock-only
+	cd bench/peers/node && npm install --package-lock-only
 
 clean: ## Remove what the other targets made, except data/
-	rm -rf $(VENV) tests/e2e/node_modules bench/load/node_modules build *.egg-info
+	rm -rf $(VENV) tests/e2e/node_modules bench/load/node_modules bench/peers/node/node_modules build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -79,7 +81,7 @@ $(DEV): requirements-dev.lock | $(RUNTIME)
 	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(E2E) $(LOAD): %/node_modules/.installed: %/package.json %/package-lock.json %/.npmrc
+$(E2E) $(LOAD) $(NODE_PEER): %/node_modules/.installed: %/package.json %/package-lock.json %/.npmrc
 	@command -v npm >/dev/null || { echo 'Node.js 20 with npm is needed' >&2; exit 1; }
 	cd $* && npm ci --no-progress --loglevel=error
 	@touch $@
