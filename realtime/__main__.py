@@ -1,6 +1,5 @@
 """The command line: ``python -m realtime`` or ``roomcast``."""
 
-import asyncio
 import dataclasses
 import ipaddress
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 import click
 import structlog
 
-from realtime import __version__, logs
+from realtime import __version__, eventloop, logs
 from realtime.app import create_app
 from realtime.auth import mint
 from realtime.errors import StoreError
@@ -73,7 +72,7 @@ def serve_command(host: str | None, port: int | None, dev: bool, dev_insecure: b
     logs.configure(level=settings.log_level, readable=dev)
     app = create_app(settings, dev=dev)
     try:
-        asyncio.run(serve(app, settings, lambda urls: _ready(urls, settings, dev=dev)))
+        eventloop.run(serve(app, settings, lambda urls: _ready(urls, settings, dev=dev)))
     except (CannotListen, StoreError) as error:
         raise ServeProblem(str(error)) from error
 

@@ -33,6 +33,7 @@ from realtime.clock import Clock
 from realtime.dialects.root import ROOT
 from realtime.engine import RealtimeServer, create_server
 from realtime.engine.channel import Channel
+from realtime.engine.hub import Limits
 from realtime.events import ServerStopping
 from realtime.fanout import Fanout
 from realtime.metrics import Metrics
@@ -141,7 +142,12 @@ class _Builder:
 
     def _make_engine(self) -> None:
         self.server = create_server(
-            ping_interval=self.settings.ping_interval, ping_timeout=self.settings.ping_timeout, metrics=self.metrics
+            ping_interval=self.settings.ping_interval,
+            ping_timeout=self.settings.ping_timeout,
+            cors_allowed_origins=self.origins.allows_origin,
+            trusted_proxies=self.settings.trusted_proxies,
+            limits=Limits(hard_buffer=self.settings.slow_client_buffer, policy=self.settings.slow_client_policy),
+            metrics=self.metrics,
         )
         self.channel = Channel(self.server, ROOT.namespace)
         self.publisher = Publisher([Outlet(self.channel, ROOT)], self.metrics)

@@ -3,6 +3,7 @@
 An event says what happened, in the server's own words; who hears it is an `Audience`.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,6 +57,13 @@ class Event:
 
     at: float
 
+    def outdates(self) -> Hashable | None:
+        """Return what an event is the latest word about; None when each one counts.
+
+        Of events with the same key a client that reads too slowly gets only the last.
+        """
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class NotificationCreated(Event):
@@ -77,10 +85,16 @@ class UnreadChanged(Event):
 class CameOnline(Event):
     person: Person
 
+    def outdates(self) -> Hashable:
+        return "presence", self.person.id
+
 
 @dataclass(frozen=True, slots=True)
 class WentOffline(Event):
     person: Person
+
+    def outdates(self) -> Hashable:
+        return "presence", self.person.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,9 @@ class ActivityChanged(Event):
     status: str
     actions: int
 
+    def outdates(self) -> Hashable:
+        return "activity", self.person.id
+
 
 @dataclass(frozen=True, slots=True)
 class StatusChanged(Event):
@@ -98,6 +115,9 @@ class StatusChanged(Event):
 
     person: Person
     data: JsonObject
+
+    def outdates(self) -> Hashable:
+        return "status", self.person.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +129,9 @@ class PresenceNoted(Event):
     work_order: WireId | None
     data: JsonObject
 
+    def outdates(self) -> Hashable:
+        return "note", self.person.id, self.work_order
+
 
 @dataclass(frozen=True, slots=True)
 class TypingNoted(Event):
@@ -117,6 +140,9 @@ class TypingNoted(Event):
     person: Person
     active: bool
     data: JsonObject
+
+    def outdates(self) -> Hashable:
+        return "typing", self.person.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +154,9 @@ class RoomTypingNoted(Event):
     room: str
     work_order: WireId | None
     message: str | None
+
+    def outdates(self) -> Hashable:
+        return "typing", self.person.id, self.room
 
 
 Action = Literal["created", "updated", "status_changed", "assigned", "completed", "deleted"]

@@ -30,7 +30,18 @@ class Metrics:
             "roomcast_background_failures_total", "Failures of background work", ["task"], registry=self.registry
         )
         self.slow_clients = Counter(
-            "roomcast_slow_clients_total", "Connections cut because they did not read", registry=self.registry
+            "roomcast_slow_clients_total",
+            "Connections cut because they did not read",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.dropped_frames = Counter(
+            "roomcast_dropped_frames_total",
+            "Frames dropped for clients that did not read (SLOW_CLIENT_POLICY=drop_oldest)",
+            registry=self.registry,
+        )
+        self.closes = Counter(
+            "roomcast_engine_closes_total", "Engine.IO sessions ended, by reason", ["reason"], registry=self.registry
         )
         self.http_seconds = Histogram(
             "roomcast_http_seconds", "HTTP requests by route", ["method", "route", "status"], registry=self.registry

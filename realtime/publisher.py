@@ -50,10 +50,9 @@ class Publisher:
 
     def publish_personally(self, event: Callable[[WireId], Event], readers: Mapping[str, WireId]) -> None:
         """Send each user their own copy of one event, which differs in nothing but their id."""
-        sample = event(Template.PLACEHOLDER)
         for outlet in self._outlets:
-            with self._never_raising(outlet, [(sample, _NOBODY)]):
-                self._count(_send_personally(outlet, sample, readers))
+            with self._never_raising(outlet, []):
+                self._count(_send_personally(outlet, event(Template.PLACEHOLDER), readers))
 
     def publish_to_connection(self, event: Event, sid: str) -> None:
         """Send one event to a single connection, whatever its audience would be."""
@@ -105,7 +104,11 @@ def _send_personally(outlet: Outlet, sample: Event, readers: Mapping[str, WireId
 
 
 def _send_one(outlet: Outlet, items: Sequence[Item], sid: str) -> Counter[str]:
-    lines = [_Line(row, event, None, 0) for event, _ in items for row in outlet.dialect.rows(event)]
+    lines = [
+        _Line(row, event, None, order=0, place=place)
+        for event, _ in items
+        for place, row in enumerate(outlet.dialect.rows(event))
+    ]
     return _deliver(outlet.channel, [sid], lines)
 
 
@@ -157,10 +160,11 @@ def _deliver(channel: Channel, sids: Collection[str], lines: "Sequence[_Line]") 
 class _Line:
     """One frame to be sent: a row of a dialect applied to an event, encoded when it is first needed."""
 
-    __slots__ = ("_burst", "_event", "order", "row", "without")
+    __slots__ = ("_burst", "_event", "_place", "order", "row", "without")
 
-    def __init__(self, row: Row, event: Event, without: str | None, order: int) -> None:
+    def __init__(self, row: Row, event: Event, without: str | None, *, order: int, place: int) -> None:
         self.row = row
+        self._place = place  # among the event's rows: the same place means the same listener in a frontend
         self.without = without
         self.order = order
         self._event = event
@@ -173,7 +177,9 @@ class _Line:
 
     def encode(self, channel: Channel) -> Burst:
         if self._burst is None:
-            self._burst = channel.encode(self.row.wire_name(self._event), self.row.shape(self._event))
+            burst = channel.encode(self.row.wire_name(self._event), self.row.shape(self._event))
+            key = self._event.outdates()
+            self._burst = burst if key is None else burst.volatile((self._place, key))
         return self._burst
 
 
@@ -182,9 +188,10 @@ def _by_audience(dialect: Dialect, items: Sequence[Item]) -> dict[Audience, list
     groups: dict[Audience, list[_Line]] = defaultdict(list)
     order = itertools.count()
     for event, audience in items:
-        for row in dialect.rows(event):
+        for place, row in enumerate(dialect.rows(event)):
             reach = row.reach(event, audience)
-            groups[replace(reach, without=None)].append(_Line(row, event, reach.without, next(order)))
+            line = _Line(row, event, reach.without, order=next(order), place=place)
+            groups[replace(reach, without=None)].append(line)
     return groups
 
 

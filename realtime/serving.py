@@ -16,6 +16,9 @@ from realtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 BACKLOG = 1024
+HEADER_SECONDS = 10.0
+"""How long a connection may take to send a whole request head, the first one or the next."""
+
 REQUEST_SECONDS = 3.0
 """How long a request that runs at shutdown may take to finish."""
 
@@ -34,7 +37,12 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     runner = web.AppRunner(
-        app, logger=_one_line_logger(), access_log=None, handle_signals=False, shutdown_timeout=REQUEST_SECONDS
+        app,
+        logger=_one_line_logger(),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=REQUEST_SECONDS,
+        keepalive_timeout=HEADER_SECONDS,
     )
     await runner.setup()
     try:

@@ -192,6 +192,12 @@ class Settings:
     failed_logins_per_minute_per_ip: int = _setting(
         "refused tokens a minute from one address; 0 = no limit", _integer(0, 1_000_000), 60
     )
+    slow_client_policy: Literal["disconnect", "drop_oldest"] = _setting(
+        "what happens to a client that does not read: `disconnect`, or `drop_oldest` of what it has not read",
+        _choice("disconnect", "drop_oldest"),
+        "disconnect",
+    )
+    slow_client_buffer: int = _setting("bytes kept for a client that does not read", _integer(65_536, 1 << 30), 1 << 20)
     metrics_token: str | None = _setting("Bearer token that opens `/metrics` beyond loopback", str, secret=True)
     tls_cert: Path | None = _setting("certificate chain (PEM), to serve TLS directly", _file)
     tls_key: Path | None = _setting("its private key (PEM)", _file)

@@ -24,6 +24,7 @@ LEVELS: Sequence[Sequence[Sequence[str]]] = (
             "realtime.events",
             "realtime.settings",
             "realtime.metrics",
+            "realtime.remote",
         ),
     ),
     (("realtime.auth",), ("realtime.ratelimit",)),
@@ -38,7 +39,7 @@ LEVELS: Sequence[Sequence[Sequence[str]]] = (
     (("realtime.services.*",),),
     (("handlers.*",),),
     (("realtime.ticker", "realtime.app"),),
-    (("realtime.serving", "realtime.__main__"),),
+    (("realtime.serving", "realtime.eventloop", "realtime.__main__"),),
 )
 
 OPEN_ADAPTERS = {"realtime.store": "realtime.store.base", "realtime.dialects": "realtime.dialects.base"}

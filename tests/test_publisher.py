@@ -44,7 +44,7 @@ class StubServer:
 
     def heard(self, sid: str) -> list[tuple[str, Any]]:
         """Return the events that a connection got, in order."""
-        frames = [packet.encode() for burst in self.writes[sid] for packet in burst.packets]
+        frames = [packet.decode() for burst in self.writes[sid] for packet in burst.packets]
         return [(name, payload) for frame in frames for name, payload in [wire.loads(frame[frame.index("[") :])]]
 
     def names(self, sid: str) -> list[str]:
@@ -315,7 +315,7 @@ def test_every_reader_gets_their_own_id_with_its_type() -> None:
         expected = {"before": AWKWARD, "user": READERS[user], "also": [READERS[user]], "after": 1}
         assert stage.server.heard(sid) == [("one", expected), ("two", expected)]
         [burst] = stage.server.writes[sid]
-        texts = [packet.encode() for packet in burst.packets]
+        texts = [packet.decode() for packet in burst.packets]
         assert received(burst.frames) == texts
     assert stage.reached() == set(sids)
     assert len(shaped) == 2  # once per row, however many readers
@@ -357,7 +357,7 @@ def test_a_filled_template_is_the_event_with_that_value(value: WireId, namespace
     filled = Template(namespace, "news", payload(Template.PLACEHOLDER)).fill(value)
     whole = Burst.encode(namespace, "news", payload(value))
     assert filled.frames == whole.frames
-    assert [packet.encode() for packet in filled.packets] == [packet.encode() for packet in whole.packets]
+    assert [packet.decode() for packet in filled.packets] == [packet.decode() for packet in whole.packets]
 
 
 # --- what is counted ---

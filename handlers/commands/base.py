@@ -1,6 +1,6 @@
 """What a command is, and what it gets."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -36,8 +36,8 @@ class Bucket(Enum):
     EXEMPT = "exempt"
 
 
-Ack = Mapping[str, object]
-Run = Callable[[CommandServices, Session, Any], Awaitable[Ack] | Ack]
+Ack = dict[str, object]
+Run = Callable[[CommandServices, Session, Any], Coroutine[Any, Any, Ack] | Ack]
 
 
 @dataclass(frozen=True, slots=True)

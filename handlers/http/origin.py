@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from handlers.http.remote import remote
+from realtime.engine.handshake import Handshake
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -23,7 +24,7 @@ class OriginPolicy:
         origin = request.headers.get("Origin")
         return origin is None or self.allows_origin(origin, request)
 
-    def allows_origin(self, origin: str, request: web.Request) -> bool:
+    def allows_origin(self, origin: str, request: web.Request | Handshake) -> bool:
         try:
             parts = urlsplit(origin.lower())
             place = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
@@ -38,7 +39,7 @@ class OriginPolicy:
             return False
         return place == _place(here.host, parts.scheme)
 
-    def proves_same_site(self, request: web.Request) -> bool:
+    def proves_same_site(self, request: web.Request | Handshake) -> bool:
         """Whether a cookie may speak for a write, an upgrade or a poll: the page's origin must be known and allowed.
 
         Browsers send no Origin with a GET to the page's own server; `Sec-Fetch-Site` then says the same.

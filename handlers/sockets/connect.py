@@ -3,12 +3,12 @@
 from typing import Any
 
 import structlog
-from aiohttp import web
 
 from handlers.http.origin import OriginPolicy
 from handlers.http.remote import AddressLimits, remote_address
 from realtime.auth import Identity, TokenVerifier, find_credential, require_same_user
 from realtime.clock import Clock
+from realtime.engine.handshake import Handshake
 from realtime.errors import Code, RealtimeError
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ class ConnectMiddleware:
         self._limits = limits
         self._clock = clock
 
-    async def __call__(self, request: web.Request, auth: object) -> Identity:
+    async def __call__(self, request: Handshake, auth: object) -> Identity:
         """Return whom the CONNECT names. Raises AUTH_REQUIRED, AUTH_INVALID, TOKEN_EXPIRED, USER_MISMATCH,
         FORBIDDEN (a cookie from another site) or RATE_LIMIT_EXCEEDED."""
         address = remote_address(request)
@@ -35,7 +35,7 @@ class ConnectMiddleware:
                 self._limits.count_failure(address)
             raise
 
-    async def _identify(self, request: web.Request, auth: object) -> Identity:
+    async def _identify(self, request: Handshake, auth: object) -> Identity:
         credential = find_credential(auth=auth, query=request.query, headers=request.headers, cookies=request.cookies)
         if credential is None:
             raise RealtimeError(Code.AUTH_REQUIRED, "Authentication error: No token provided")

@@ -1,18 +1,18 @@
 """The root namespace ``/``."""
 
-import asyncio
 from typing import Any
 
 import structlog
-from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from handlers.commands.dispatch import Dispatcher
+from handlers.commands.patience import within
 from handlers.http.remote import AddressLimits, remote_address
 from handlers.sockets.connect import ConnectMiddleware
 from realtime.auth import Identity
 from realtime.engine import RealtimeServer
 from realtime.engine.channel import Channel
+from realtime.engine.handshake import Handshake
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
 from realtime.services.sessions import SessionService
@@ -50,7 +50,7 @@ class RootNamespace:
         server.on_unheard = self._unheard
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> None:
-        request = environ["aiohttp.request"]
+        request: Handshake = environ["roomcast.handshake"]
         address = remote_address(request)
         try:
             identity = await self._admit(sid, request, auth, address)
@@ -60,13 +60,15 @@ class RootNamespace:
             raise Refused(error.message, _details(error)) from error
         log.info("websocket connected", sid=sid, user=identity.id, guest=identity.guest, address=address)
 
-    async def _admit(self, sid: str, request: web.Request, auth: object, address: str) -> Identity:
+    async def _admit(self, sid: str, request: Handshake, auth: object, address: str) -> Identity:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                identity = await self._middleware(request, auth)
-                await self._open(sid, identity, address)
+            return await within(CONNECT_SECONDS, self._authenticate(sid, request, auth, address))
         except TimeoutError as error:
             raise RealtimeError(Code.UNAVAILABLE, "Authentication took too long, try again") from error
+
+    async def _authenticate(self, sid: str, request: Handshake, auth: object, address: str) -> Identity:
+        identity = await self._middleware(request, auth)
+        await self._open(sid, identity, address)
         return identity
 
     async def _open(self, sid: str, identity: Identity, address: str) -> None:

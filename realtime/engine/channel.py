@@ -96,4 +96,4 @@ class Channel:
 
     async def dismiss(self, sid: str) -> None:
         """Disconnect for good: socket.io-client does not come back by itself."""
-        await self._server.dismiss(sid, self.namespace)
+        await self._server.disconnect(sid, self.namespace)

@@ -1,86 +1,106 @@
-"""Outgoing events, encoded once per publish however many connections get them."""
+"""Outgoing packets, encoded once per publish however many connections get them, and in whatever way."""
 
-from collections.abc import Iterable
-from typing import Any
-
-from engineio import packet as eio_packet
-from socketio import packet as sio_packet
+import base64
+import zlib
+from collections.abc import Hashable, Iterable
 
 from realtime import wire
+from realtime.engine import packets
+from realtime.engine.packets import Attachment
 
-MAX_ATTACHMENTS = 10
+COMPRESS_ABOVE = 1024
+"""Bytes of a message above which it is compressed for connections that agreed to permessage-deflate."""
 
-
-class _Json:
-    """The two functions that python-socketio's packets call, on our JSON."""
-
-    JSONDecodeError = wire.BadJson
-
-    @staticmethod
-    def dumps(value: object, **_: object) -> str:
-        return wire.dumps(value).decode()
-
-    @staticmethod
-    def loads(text: str, **_: object) -> Any:
-        return wire.loads(text)
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+_COMPRESSED = 0x40
 
 
-class WirePacket(sio_packet.Packet):  # type: ignore[misc]
-    """A Socket.IO packet with strict JSON and at most 10 binary attachments."""
-
-    json = _Json
-
-    def decode(self, encoded_packet: str) -> int:
-        attachments = super().decode(encoded_packet) or 0
-        if attachments > MAX_ATTACHMENTS:
-            raise ValueError("too many attachments")
-        return int(attachments)
-
-
-def websocket_frame(payload: bytes, opcode: int = 0x1) -> bytes:
+def websocket_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     """Return one unmasked, unfragmented WebSocket frame (RFC 6455, 5.2), as a server sends it."""
     size = len(payload)
-    head = bytes([0x80 | opcode])
     if size < 126:
-        return head + bytes([size]) + payload
+        return bytes((0x80 | opcode, size)) + payload
     if size < 1 << 16:
-        return head + b"\x7e" + size.to_bytes(2, "big") + payload
-    return head + b"\x7f" + size.to_bytes(8, "big") + payload
+        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
 
 
-def _event_text(namespace: str, event: str, payload: object) -> str:
-    prefix = "2" if namespace == "/" else f"2{namespace},"
-    return prefix + wire.dumps([event, payload]).decode()
+def compressed_frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """Return one frame compressed on its own (RFC 7692 without context takeover), so that anybody can read it."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return websocket_frame(data[:-4], opcode | _COMPRESSED)
+
+
+def close_frame(code: int) -> bytes:
+    """`code` 0 means a Close frame that says nothing."""
+    return websocket_frame(code.to_bytes(2, "big") if code else b"", CLOSE)
+
+
+def _frame(packet: bytes) -> bytes:
+    return websocket_frame(packet, BINARY if type(packet) is Attachment else TEXT)
+
+
+def _compressed(packet: bytes) -> bytes:
+    if len(packet) <= COMPRESS_ABOVE:
+        return _frame(packet)
+    return compressed_frame(packet, BINARY if type(packet) is Attachment else TEXT)
 
 
 class Burst:
-    """Some Socket.IO events, in order, for one namespace, encoded for every transport.
+    """Some Engine.IO packets, in order, encoded for every transport.
 
-    `frames` are WebSocket frames, ready to be written; `packets` are what a polling connection queues.
+    `frames` are WebSocket frames, ready to be written; `packets` are what a polling connection queues. A volatile
+    burst has `latest`: pairs (key, burst) of which a slow connection gets only the last of each key.
     """
 
-    __slots__ = ("frames", "packets")
+    __slots__ = ("_deflated", "frames", "latest", "packets")
 
-    def __init__(self, frames: bytes, packets: tuple[eio_packet.Packet, ...]) -> None:
+    def __init__(
+        self, frames: bytes, packets: tuple[bytes, ...], latest: "tuple[tuple[Hashable, Burst], ...]" = ()
+    ) -> None:
         self.frames = frames
         self.packets = packets
+        self.latest = latest
+        self._deflated: bytes | None = None
+
+    @classmethod
+    def of(cls, *packets: bytes) -> "Burst":
+        """Frame Engine.IO packets: UTF-8 text, or `Attachment`."""
+        return cls(b"".join(map(_frame, packets)) if len(packets) > 1 else _frame(packets[0]), packets)
 
     @classmethod
     def encode(cls, namespace: str, event: str, payload: object) -> "Burst":
-        """Encode one event. Raises wire.BadJson when the payload is not JSON."""
-        return cls._of_text(_event_text(namespace, event, payload))
-
-    @classmethod
-    def _of_text(cls, text: str) -> "Burst":
-        return cls(websocket_frame(b"4" + text.encode()), (eio_packet.Packet(eio_packet.MESSAGE, text),))
+        """Encode one event with one argument. Raises wire.BadJson when the payload is not JSON."""
+        return cls.of(packets.event_text(namespace, [event, payload]))
 
     @classmethod
     def join(cls, bursts: Iterable["Burst"]) -> "Burst":
-        """Return one burst with all of them: one write for a WebSocket connection."""
+        """Return one burst with all of them: one write for a WebSocket connection. Volatile when all are."""
         parts = list(bursts)
         if len(parts) == 1:
             return parts[0]
-        return cls(b"".join(part.frames for part in parts), tuple(p for part in parts for p in part.packets))
+        latest = tuple(pair for part in parts for pair in part.latest) if all(part.latest for part in parts) else ()
+        return cls(b"".join(part.frames for part in parts), tuple(p for part in parts for p in part.packets), latest)
+
+    def volatile(self, key: Hashable) -> "Burst":
+        """Return the same packets, to be replaced by later ones of the same key when a connection is slow."""
+        return Burst(self.frames, self.packets, ((key, self),))
+
+    @property
+    def deflated(self) -> bytes:
+        """The frames for connections with permessage-deflate: compressed once, where it pays."""
+        if self._deflated is None:
+            large = len(self.frames) > COMPRESS_ABOVE
+            self._deflated = b"".join(map(_compressed, self.packets)) if large else self.frames
+        return self._deflated
+
+
+def polling_payload(queued: Iterable[bytes]) -> bytes:
+    """Return the body of a poll: packets between record separators, binary ones in base64."""
+    return packets.SEPARATOR.join(
+        b"b" + base64.b64encode(packet) if type(packet) is Attachment else packet for packet in queued
+    )
 
 
 class Template:
@@ -92,7 +112,10 @@ class Template:
     __slots__ = ("_parts",)
 
     def __init__(self, namespace: str, event: str, payload: object) -> None:
-        self._parts = _event_text(namespace, event, payload).split(f'"{self.PLACEHOLDER}"')
+        text = packets.event_text(namespace, [event, payload])
+        # What orjson cannot write comes from the standard library, which escapes everything beyond ASCII.
+        spellings = (wire.dumps(self.PLACEHOLDER), b'"\\ue000roomcast\\ue000"')
+        self._parts = next((text.split(s) for s in spellings if s in text), [text])
 
     def fill(self, value: str | int) -> Burst:
-        return Burst._of_text(wire.dumps(value).decode().join(self._parts))
+        return Burst.of(wire.dumps(value).join(self._parts))

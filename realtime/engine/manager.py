@@ -1,11 +1,16 @@
 """Rooms for python-socketio on `rooms.membership`: a connection is in no room before it is authenticated."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from socketio import AsyncManager
 
+from realtime.engine.frames import Burst
 from rooms.membership import Membership
+
+MAX_CALLBACKS = 1000
+"""Acknowledgements that one connection may owe; the oldest are forgotten first."""
 
 
 class RoomManager(AsyncManager):  # type: ignore[misc]
@@ -19,33 +24,59 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         super().__init__()
         self._max_rooms = max_rooms
         self._memberships: dict[str, Membership] = {}
-        self.rooms = self._memberships  # python-socketio's `emit` looks here for the namespaces that exist
-        self._sid_of: dict[tuple[str, str], str] = {}
-        self._eio_of: dict[str, tuple[str, str]] = {}
+        self.rooms = self._memberships  # python-socketio looks here for the namespaces that exist
+        self._sid_of: dict[str, dict[str, str]] = {}
+        self.eio_of: dict[str, str] = {}
+        """sid -> Engine.IO sid, of all namespaces; read it, never change it."""
         self._pending: set[str] = set()
+        self._early: dict[str, list[Burst]] = {}
+        self._ack_ids = itertools.count(1)
 
     def membership(self, namespace: str) -> Membership:
         """Return the index of a namespace. Only authenticated connections are in it."""
         if namespace not in self._memberships:
             self._memberships[namespace] = Membership(max_rooms=self._max_rooms)
+            self._sid_of[namespace] = {}
         return self._memberships[namespace]
 
     def get_namespaces(self) -> list[str]:
         return list(self._memberships)
 
-    async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        if (eio_sid, namespace) in self._sid_of:
+    def begin(self, eio_sid: str, namespace: str) -> str | None:
+        """Give a connection its sid; None when the session is in the namespace already."""
+        self.membership(namespace)
+        sids = self._sid_of[namespace]
+        if eio_sid in sids:
             return None
         sid: str = self.server.eio.generate_id()
-        self._sid_of[eio_sid, namespace] = sid
-        self._eio_of[sid] = (eio_sid, namespace)
+        sids[eio_sid] = sid
+        self.eio_of[sid] = eio_sid
         self._pending.add(sid)
+        self._early[sid] = []
         return sid
 
-    async def connect(self, sid: str, namespace: str) -> str:
+    async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        return self.begin(eio_sid, namespace)
+
+    def accept(self, sid: str, namespace: str) -> None:
+        """Make a connection reachable: its connect handler has accepted it."""
         self._pending.discard(sid)
         self.membership(namespace).add(sid)
+
+    async def connect(self, sid: str, namespace: str) -> str:
+        self.accept(sid, namespace)
+        self.take_early(sid)
         return sid
+
+    def keep_early(self, sid: str, burst: Burst) -> bool:
+        """Keep what is sent to a connection whose CONNECT is not answered yet; False for any other."""
+        early = self._early.get(sid)
+        if early is not None:
+            early.append(burst)
+        return early is not None
+
+    def take_early(self, sid: str) -> list[Burst]:
+        return self._early.pop(sid, [])
 
     def admit(self, sid: str, namespace: str) -> Membership:
         """Let the connect handler put an authenticated connection into rooms before its CONNECT is answered."""
@@ -57,34 +88,34 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         return sid in self._pending
 
     def is_connected(self, sid: str | None, namespace: str) -> bool:
-        return sid is not None and sid in self._eio_of and sid not in self._pending
+        return sid is not None and sid in self.eio_of and sid not in self._pending
 
     def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
-        return self._sid_of.get((eio_sid, namespace))
+        return self._sid_of.get(namespace, {}).get(eio_sid)
 
     def eio_sid(self, sid: str) -> str | None:
         """Return the Engine.IO session of a connection; sids are unique over all namespaces."""
-        found = self._eio_of.get(sid)
-        return found[0] if found else None
+        return self.eio_of.get(sid)
 
     def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
-        return self.eio_sid(sid)
+        return self.eio_of.get(sid)
 
     def sids_of(self, eio_sid: str) -> list[tuple[str, str]]:
         """Return (namespace, sid) of every namespace that an Engine.IO session is connected to."""
-        found = ((namespace, self._sid_of.get((eio_sid, namespace))) for namespace in self._memberships)
-        return [(namespace, sid) for namespace, sid in found if sid is not None]
+        return [(namespace, sids[eio_sid]) for namespace, sids in self._sid_of.items() if eio_sid in sids]
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
         """Mark a connection as leaving: it is not connected any more, but its rooms can still be read."""
         self._pending.add(sid)
-        return self.eio_sid(sid)
+        return self.eio_of.get(sid)
 
     def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
         self.membership(namespace).remove(sid)
-        eio_sid, _namespace = self._eio_of.pop(sid, ("", ""))
-        self._sid_of.pop((eio_sid, namespace), None)
+        eio_sid = self.eio_of.pop(sid, None)
+        if eio_sid is not None:
+            self._sid_of[namespace].pop(eio_sid, None)
         self._pending.discard(sid)
+        self._early.pop(sid, None)
         self.callbacks.pop(sid, None)
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
@@ -100,21 +131,52 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         return sorted(self.membership(namespace).rooms(sid))
 
-    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        """Yield (sid, eio sid) of one sid, one room, a list of either, or everybody (None)."""
+    def targets(self, namespace: str, room: Any) -> set[str]:
+        """Return the sids of one sid, one room, a list of either, or everybody (None). Unknown ones are nobody."""
         membership = self.membership(namespace)
-        targets = [room] if isinstance(room, str) else room
         if room is None:
-            sids = set(membership.all())
-        else:
-            sids = membership.union(targets) | {target for target in targets if target in membership}
-        for sid in sids:
-            if sid in self._eio_of:
-                yield sid, self._eio_of[sid][0]
+            return set(membership.all())
+        names = [room] if isinstance(room, str) else room
+        return membership.union(names) | {name for name in names if name in membership or name in self._early}
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """Yield (sid, eio sid) of `targets`."""
+        for sid in self.targets(namespace, room):
+            if sid in self.eio_of:
+                yield sid, self.eio_of[sid]
 
     async def emit(self, event: str, data: Any, namespace: str, room: Any = None, *args: Any, **kwargs: Any) -> None:
-        target = kwargs.pop("to", None)
+        """Send an event. Raises ValueError for an empty target, wire.BadJson for data that cannot be sent."""
+        skip_sid = args[0] if args else kwargs.get("skip_sid")
+        callback = args[1] if len(args) > 1 else kwargs.get("callback")
+        target = kwargs.get("to")
         target = room if target is None else target
         if target is not None and not target:
             raise ValueError("emit needs a target: an empty one never means everybody")
-        await super().emit(event, data, namespace, target, *args, **kwargs)
+        sids = self.targets(namespace, target)
+        sids.difference_update([skip_sid] if isinstance(skip_sid, str) else skip_sid or ())
+        await self.server.send_event(namespace, event, data, sids, callback)
+
+    def remember_callback(self, sid: str, callback: Callable[..., Any]) -> int:
+        """Return the id under which a client is to acknowledge. Ids begin at 1 and are never used twice."""
+        waiting = self.callbacks.setdefault(sid, {})
+        if len(waiting) >= MAX_CALLBACKS:
+            del waiting[next(iter(waiting))]
+        id = next(self._ack_ids)
+        waiting[id] = callback
+        return id
+
+    def forget_callback(self, callback: Callable[..., Any], sid: str) -> None:
+        waiting = self.callbacks.get(sid, {})
+        for id in [id for id, waits in waiting.items() if waits is callback]:
+            del waiting[id]
+
+    def take_callback(self, sid: str, id: int) -> Callable[..., Any] | None:
+        """Return what waits for an acknowledgement, once; None for ids that nobody was given."""
+        waiting = self.callbacks.get(sid)
+        if waiting is None:
+            return None
+        callback: Callable[..., Any] | None = waiting.pop(id, None)
+        if not waiting:
+            del self.callbacks[sid]
+        return callback

@@ -1,125 +1,49 @@
-"""The Socket.IO server: python-socketio with the faults mended that would lose, leak or forge something.
+"""The Socket.IO server: python-socketio's names and promises over an engine of our own.
 
-What is overridden, and why: a client cannot fire `connect` or `disconnect` handlers; a failing handler leaves no
-ghost; every event with an ack id is acked; one client's events run in order; a frame that breaks the protocol
-closes its connection with one log line; events are encoded once and written directly (`deliver`).
+What differs, and why: a client cannot fire `connect` or `disconnect` handlers; a failing handler leaves no ghost;
+every event with an ack id is acked; one client's events run in order; a packet that breaks the protocol closes its
+connection with one log line; events are encoded once and written directly (`deliver`).
 """
 
 import asyncio
+import dataclasses
+import functools
+import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
-import engineio
 import socketio
 import structlog
-from engineio import packet as eio_packet
-from socketio import packet as sio_packet
+from socketio.exceptions import ConnectionRefusedError as Refused
 
-from realtime.engine.frames import Burst, WirePacket
+from realtime.engine import packets
+from realtime.engine.engineio import EngineServer
+from realtime.engine.frames import COMPRESS_ABOVE, Burst
+from realtime.engine.hub import Limits
 from realtime.engine.manager import RoomManager
-from realtime.engine.socket import EngineSocket, WebSocketGate
+from realtime.engine.origins import AllowedOrigins, Rule
+from realtime.engine.outflow import FLUSH_ABOVE, Outflow
+from realtime.engine.packets import Assembly, BadPacket, Packet
+from realtime.engine.session import EngineSession
+from realtime.engine.timers import Deadlines
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
+from realtime.settings import Network
 
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 10.0
+ATTACHMENT_SECONDS = 10.0
 MAX_ROOMS = 500
-MAX_NAMESPACE = 128
+MAX_FAILED_CONNECTS = 10
 RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "__disconnect_final"}
 )
 """Names that mean something to the clients' libraries: nobody may send or publish them."""
 
-
-class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
-    """Engine.IO sessions of our own class. WebSocket compression is off; the HTTP layer checks origins."""
-
-    sockets: dict[str, EngineSocket]
-    start_service_task: bool
-    _async: dict[str, Any]
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._async = {**self._async, "websocket": WebSocketGate}
-        self._background: set[asyncio.Task[Any]] = set()
-        self.metrics: Metrics | None = None
-
-    async def _handle_connect(self, environ: dict[str, Any], transport: str, jsonp_index: int | None = None) -> Any:
-        if self.start_service_task:
-            self.start_service_task = False
-            self.service_task_handle = self.start_background_task(self._service_task)
-        if transport == "websocket" and not _is_upgrade(environ):
-            return self._bad_request("Invalid websocket upgrade")
-        sid = self.generate_id()
-        session = EngineSocket(self, sid)
-        self.sockets[sid] = session
-        await session.send(eio_packet.Packet(eio_packet.OPEN, self._opening(sid, transport)))
-        await self._trigger_event("connect", sid, environ, run_async=False)
-        session.schedule_ping()
-        if transport == "websocket":
-            try:
-                return await session.handle_get_request(environ)
-            finally:
-                # A failed upgrade never reaches the reading loop that ends sessions.
-                await session.end(reason=self.reason.TRANSPORT_ERROR)
-                self.sockets.pop(sid, None)
-        session.connected = True
-        return self._ok(await session.poll())
-
-    def _opening(self, sid: str, transport: str) -> dict[str, Any]:
-        return {
-            "sid": sid,
-            "upgrades": self._upgrades(sid, transport),
-            "pingTimeout": int(self.ping_timeout * 1000),
-            "pingInterval": int(self.ping_interval * 1000),
-            "maxPayload": self.max_http_buffer_size,
-        }
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run something in the background and keep it referenced until it is done."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    def cut_slow(self, session: EngineSocket) -> None:
-        """Abort a connection that does not read. No CLOSE packet: a healthy client comes back by itself."""
-        if session.closed or session.closing:
-            return
-        if self.metrics is not None:
-            self.metrics.slow_clients.inc()
-        log.warning("websocket client cut: it does not read", eio_sid=session.sid)
-        session.abort()
-        self.spawn(session.end(reason=self.reason.TRANSPORT_ERROR))
-
-    def protocol_error(self, session: EngineSocket) -> None:
-        """End a session whose client sent something that is not Engine.IO or Socket.IO."""
-        if session.closed or session.closing:
-            return
-        log.warning("websocket client broke the protocol", eio_sid=session.sid)
-        session.broken = True
-        self.spawn(session.end(reason=self.reason.TRANSPORT_ERROR, code=1008))
-
-    async def close_all(self, code: int, *, grace: float) -> None:
-        """Close every session with a WebSocket close code, and abort those that have not left after `grace` s.
-
-        Sends no Engine.IO CLOSE and no Socket.IO DISCONNECT, so that clients come back by themselves.
-        """
-        sessions = list(self.sockets.values())
-        await asyncio.gather(
-            *(session.end(reason=self.reason.SERVER_DISCONNECT, code=code) for session in sessions),
-            return_exceptions=True,
-        )
-        deadline = asyncio.get_running_loop().time() + grace
-        # A polling session has no connection of its own to wait for.
-        while any(session.upgraded for session in self.sockets.values()):
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(0.02)
-        for session in list(self.sockets.values()):
-            session.abort()
-        self.sockets.clear()
+Handler = Callable[..., Any]
+Maybe = Coroutine[Any, Any, Any] | None
 
 
 class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
@@ -130,140 +54,380 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
     on_unheard: Callable[[str, object, dict[str, object]], None] | None = None
     """Called with (sid, event, answer) when an event was refused and its sender asked for no acknowledgement."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.eio.listen(opened=self._opened, received=self._received, ended=self._ended)
+        self._unused: Deadlines[str] | None = None
+        self._unassembled: Deadlines[str] | None = None
+        self._takes: dict[Handler, int] = {}
+        self._leaving: set[str] = set()
+
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
 
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        await super()._handle_eio_connect(eio_sid, environ)
-        self._close_later_if_unused(eio_sid)
+    # --- sessions ---
 
-    def _close_later_if_unused(self, eio_sid: str) -> None:
-        """A session that is in no namespace has a while to join one."""
-        if eio_sid in self.eio.sockets:
-            asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._close_if_unused, eio_sid)
+    def _opened(self, session: EngineSession) -> None:
+        if self._unused is None:
+            self._unused = self.eio.deadlines(CONNECT_SECONDS, self._check_unused)
+            self._unassembled = self.eio.deadlines(ATTACHMENT_SECONDS, self._check_assembly)
+        self._unused.add(session.sid)
 
-    def _close_if_unused(self, eio_sid: str) -> None:
+    def _check_unused(self, eio_sid: str) -> None:
+        """A session that is in no namespace had a while to join one."""
         session = self.eio.sockets.get(eio_sid)
-        if session is not None and not self.manager.sids_of(eio_sid):
-            self.eio.spawn(session.end(reason=self.reason.SERVER_DISCONNECT, goodbye=True))
+        if session is not None and session.connections == 0:
+            session.end(self.reason.SERVER_DISCONNECT, goodbye=True)
 
-    async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
+    def _left(self, session: EngineSession) -> None:
+        session.connections -= 1
+        if session.connections == 0 and self._unused is not None and not session.ending:
+            self._unused.add(session.sid)
+
+    def _check_assembly(self, eio_sid: str) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None and session.assembly is not None and session.assembly.late(self.eio.hub.loop.time()):
+            self.eio.protocol_error(session, "attachments did not come")
+
+    def _ended(self, session: EngineSession, reason: str) -> None:
+        for namespace, sid in self.manager.sids_of(session.sid):
+            if self.manager.is_pre_connected(sid, namespace) and sid not in self._leaving:
+                continue  # its connect handler still runs; `_connect` cleans up after it
+            self.eio.run(session, functools.partial(self._forget, sid, namespace, reason))
+
+    # --- packets in ---
+
+    def _received(self, session: EngineSession, data: str | bytes) -> None:
         try:
-            self._check_attachment(eio_sid, data)
-            await super()._handle_eio_message(eio_sid, data)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001  the top of the reading loop: whatever a frame does, it ends here
-            session = self.eio.sockets.get(eio_sid)
-            log.debug("websocket frame refused", eio_sid=eio_sid, error=type(error).__name__)
-            self._binary_packet.pop(eio_sid, None)
-            if session is not None:
-                self.eio.protocol_error(session)
+            packet = self._packet(session, data)
+            if packet is None:
+                return
+            if packet.type in (packets.ACK, packets.BINARY_ACK):
+                self._acknowledged(session, packet)
+            else:
+                session.submit(self._handle, packet)
+        except BadPacket as error:
+            self.eio.protocol_error(session, str(error))
 
-    def _check_attachment(self, eio_sid: str, data: str | bytes) -> None:
-        """Between a binary event and its last attachment only attachments may come, of a bounded size together."""
-        waiting = self._binary_packet.get(eio_sid)
-        if waiting is None:
+    def _packet(self, session: EngineSession, data: str | bytes) -> Packet | None:
+        """Return the packet that `data` completes. Raises BadPacket."""
+        assembly = session.assembly
+        if isinstance(data, bytes):
+            if assembly is None or assembly.size + len(data) > self.eio.limits.max_payload:
+                raise BadPacket("not an attachment, or too large")
+            packet = assembly.add(data)
+            if packet is not None:
+                session.assembly = None
+            return packet
+        if assembly is not None:
+            raise BadPacket("an attachment was due")
+        packet, attachments = packets.decode(data)
+        if packet.type != packets.CONNECT and session.connections == 0:
+            raise BadPacket("not connected to any namespace")
+        if not attachments:
+            return Assembly(packet, 0).whole() if packet.type >= packets.BINARY_EVENT else packet
+        session.assembly = Assembly(packet, attachments, self.eio.hub.loop.time() + ATTACHMENT_SECONDS)
+        if self._unassembled is not None:
+            self._unassembled.add(session.sid)
+        return None
+
+    def _handle(self, session: EngineSession, packet: Packet) -> Maybe:
+        if packet.type == packets.CONNECT:
+            return self._connect(session, packet.namespace, packet.data)
+        sid = self.manager.sid_from_eio_sid(session.sid, packet.namespace)
+        if sid is None or not self.manager.is_connected(sid, packet.namespace):
+            return None
+        if packet.type == packets.DISCONNECT:
+            return self._leave(session, sid, packet.namespace)
+        return self._event(session, sid, packet)
+
+    # --- connect ---
+
+    def _is_namespace(self, namespace: str) -> bool:
+        return (
+            namespace in self.handlers
+            or namespace in self.namespace_handlers
+            or self.namespaces == "*"
+            or namespace in self.namespaces
+        )
+
+    async def _connect(self, session: EngineSession, namespace: str, auth: Any) -> None:
+        if not self._is_namespace(namespace):
+            self._refuse(session, namespace, {"message": "Invalid namespace"})
             return
-        size = len(data) + sum(len(attachment) for attachment in waiting.attachments)
-        if isinstance(data, str) or size > self.eio.max_http_buffer_size:
-            raise ValueError("not an attachment, or too large")
-
-    async def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        namespace = namespace or "/"
-        if len(namespace) > MAX_NAMESPACE:
-            raise ValueError("the namespace is too long")
-        if namespace not in self.handlers:
-            await self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
-            return
-        try:
-            await super()._handle_connect(eio_sid, namespace, data)
-        except Exception as error:  # noqa: BLE001  a failing connect handler must not leave a half-connected ghost
-            log.error("websocket connect failed", eio_sid=eio_sid, error=type(error).__name__)
-            await self._forget(eio_sid, namespace, self.reason.SERVER_DISCONNECT)
-            message = {"message": "Internal server error", "data": {"code": Code.INTERNAL.value}}
-            await self._refuse(eio_sid, namespace, message)
-        if eio_sid not in self.environ:  # it left while it was being authenticated
-            await self._forget(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
-
-    async def _refuse(self, eio_sid: str, namespace: str, reason: dict[str, Any]) -> None:
-        packet = self.packet_class(sio_packet.CONNECT_ERROR, data=reason, namespace=namespace)
-        await self._send_packet(eio_sid, packet)
-
-    async def _forget(self, eio_sid: str, namespace: str, reason: str) -> None:
-        """Take a connection out of everything, whatever state it is in; its disconnect handler runs once."""
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        sid = self.manager.begin(session.sid, namespace)
         if sid is None:
+            self._refuse(session, namespace, {"message": "Already connected"})
+            return
+        session.connections += 1
+        try:
+            refusal = await self._ask(session, sid, namespace, auth)
+        except BaseException:
+            await self._forget(sid, namespace, self.reason.SERVER_DISCONNECT)
+            raise
+        if refusal is not None:
+            await self._forget(sid, namespace, self.reason.SERVER_DISCONNECT)
+            self._refuse(session, namespace, refusal)
+        elif session.ending:  # it left while it was being authenticated
+            await self._forget(sid, namespace, self.reason.TRANSPORT_CLOSE)
+        else:
+            self.manager.accept(sid, namespace)
+            self._send(session, packets.CONNECT, namespace, {"sid": sid})
+            session.breathe()
+            for burst in self.manager.take_early(sid):
+                session.deliver(burst)
+            session.handshake.shrink()
+
+    async def _ask(self, session: EngineSession, sid: str, namespace: str, auth: Any) -> dict[str, Any] | None:
+        """Run the connect handler; return what to refuse with, or None."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                accepted = await self._call_connect(session, sid, namespace, auth)
+        except Refused as error:
+            given = error.error_args
+            return given if isinstance(given, dict) else {"message": str(given)}
+        except ConnectionRefusedError:
+            return {"message": "Connection refused by server"}
+        except TimeoutError:
+            return _connect_error(Code.UNAVAILABLE, "Authentication took too long, try again")
+        except Exception as error:  # noqa: BLE001  a failing connect handler must not leave a half-connected ghost
+            log.error("websocket connect failed", eio_sid=session.sid, error=type(error).__name__)
+            return _connect_error(Code.INTERNAL, "Internal server error")
+        return {"message": "Connection rejected by server"} if accepted is False else None
+
+    async def _call_connect(self, session: EngineSession, sid: str, namespace: str, auth: Any) -> Any:
+        handler, given = self._find("connect", namespace, (sid, session.handshake.environ(), auth))
+        if handler is None:
+            return True
+        result = handler(*given[: self._arity(handler, len(given))])
+        return await result if inspect.isawaitable(result) else result
+
+    def _refuse(self, session: EngineSession, namespace: str, reason: dict[str, Any]) -> None:
+        self._send(session, packets.CONNECT_ERROR, namespace, reason)
+        session.failures += 1
+        if session.failures >= MAX_FAILED_CONNECTS:
+            self.eio.protocol_error(session, "too many refused CONNECTs")
+
+    # --- handlers ---
+
+    def _find(self, event: str, namespace: str, args: tuple[Any, ...]) -> tuple[Handler | None, tuple[Any, ...]]:
+        """Return the handler of an event and what it gets; catch-all handlers get the names too."""
+        handler, args = self._get_event_handler(event, namespace, args)
+        if handler is not None:
+            return handler, args
+        group, args = self._get_namespace_handler(namespace, args)
+        if group is None:
+            return None, args
+        if type(group).trigger_event is not socketio.AsyncNamespace.trigger_event:
+            return functools.partial(group.trigger_event, event), args
+        return getattr(group, f"on_{event}", None), args
+
+    def _arity(self, handler: Handler, offered: int) -> int:
+        """Return how many arguments a handler wants: older ones take neither `auth` nor a reason."""
+        if isinstance(handler, functools.partial):
+            return offered
+        if handler not in self._takes:
+            parameters = inspect.signature(handler).parameters.values()
+            positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+            many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+            self._takes[handler] = 1000 if many else len(positional)
+        return min(self._takes[handler], offered)
+
+    def _event(self, session: EngineSession, sid: str, packet: Packet) -> Maybe:
+        name, *args = packet.data
+        if not isinstance(name, str):
+            result: Any = _refusal(Code.INVALID_PAYLOAD, "An event needs a name")
+        elif name in RESERVED_EVENTS:
+            result = _refusal(Code.UNKNOWN_EVENT, "That event name is reserved")
+        else:
+            result = self._result(session, packet.namespace, name, (sid, *args))
+        if asyncio.iscoroutine(result):
+            return self._await_event(session, sid, packet, result)
+        self._answer(session, sid, packet, result)
+        return None
+
+    def _result(self, session: EngineSession, namespace: str, name: str, args: tuple[Any, ...]) -> Any:
+        """Return what the event's handler returns, or a coroutine that will."""
+        handler, given = self._find(name, namespace, args)
+        if handler is None:
+            return _refusal(Code.UNKNOWN_EVENT, "Unknown event")
+        try:
+            return handler(*given)
+        except Exception as error:  # noqa: BLE001  a handler of the application
+            return self._failure(session, error)
+
+    async def _await_event(self, session: EngineSession, sid: str, packet: Packet, result: Any) -> None:
+        try:
+            answer = await result
+        except Exception as error:  # noqa: BLE001  a handler of the application
+            answer = self._failure(session, error)
+        self._answer(session, sid, packet, answer)
+
+    def _failure(self, session: EngineSession, error: Exception) -> dict[str, Any]:
+        self.eio.failed(session, error)
+        return _refusal(Code.INTERNAL, "Internal server error")
+
+    def _answer(self, session: EngineSession, sid: str, packet: Packet, answer: Any) -> None:
+        """Acknowledge an event: a tuple becomes several arguments, None none."""
+        if packet.id is not None:
+            values = [answer] if type(answer) is dict else _arguments(answer)
+            self._send(session, packets.ACK, packet.namespace, values, id=packet.id)
+        elif self.on_unheard and isinstance(answer, dict) and answer.get("success") is False:
+            self.on_unheard(sid, packet.data[0], answer)
+
+    def _acknowledged(self, session: EngineSession, packet: Packet) -> None:
+        """A client acknowledges. This does not wait for earlier events: one of them may wait for it in `call`."""
+        sid = self.manager.sid_from_eio_sid(session.sid, packet.namespace)
+        callback = self.manager.take_callback(sid, packet.id) if sid and packet.id is not None else None
+        if callback is not None:
+            self.eio.run(session, lambda: _awaitable(callback(*packet.data)))
+
+    # --- packets out ---
+
+    def _send(
+        self, session: EngineSession, kind: int, namespace: str, data: Any = None, *, id: int | None = None
+    ) -> None:
+        session.deliver(Burst.of(*packets.encode(kind, namespace, data, id=id)))
+
+    def deliver(self, sids: Iterable[str], burst: Burst) -> int:
+        """Send encoded events to connections; return how many took them."""
+        sockets, eio_of = self.eio.sockets, self.manager.eio_of
+        frames = burst.frames
+        small, never_packed = len(frames) <= FLUSH_ABOVE, len(frames) <= COMPRESS_ABOVE
+        written: list[Outflow] = []
+        taken = 0
+        for sid in sids:
+            session = sockets.get(eio_of.get(sid, ""))
+            if session is None:
+                continue
+            ws = session.ws
+            if ws is not None and ws.free and small and (never_packed or not ws.deflate):  # as `Outflow.write`
+                ws.free = False
+                ws.pending = frames
+                written.append(ws)
+            elif session.deliver(burst):
+                taken += 1
+        if written:
+            self.eio.hub.all_written(written)
+        return taken + len(written)
+
+    async def send_event(
+        self, namespace: str, event: str, data: Any, sids: Collection[str], callback: Handler | None
+    ) -> None:
+        """Send an event to connections: encoded once, unless each has to acknowledge under an id of its own."""
+        values = [event, *_arguments(data)]
+        if callback is None:
+            self._deliver_or_keep(sids, Burst.of(*packets.encode(packets.EVENT, namespace, values)))
+        else:
+            for sid in sids:
+                id = self.manager.remember_callback(sid, callback)
+                self._deliver_or_keep([sid], Burst.of(*packets.encode(packets.EVENT, namespace, values, id=id)))
+        if sids and self.eio.hub.behind:
+            await asyncio.sleep(0)
+
+    def _deliver_or_keep(self, sids: Iterable[str], burst: Burst) -> None:
+        """Deliver; what a connect handler sends to its own connection follows the answer to its CONNECT."""
+        self.deliver([sid for sid in sids if not self.manager.keep_early(sid, burst)], burst)
+
+    async def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | None = None,
+        sid: str | None = None,
+        namespace: str | None = None,
+        timeout: float = 60,  # noqa: ASYNC109  python-socketio's parameter
+        ignore_queue: bool = False,
+    ) -> Any:
+        """Emit an event to one client and return its acknowledgement. Raises TimeoutError, ValueError."""
+        target = to or sid
+        if not target:
+            raise ValueError("call needs the sid of one client")
+        answered: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+
+        def answer(*args: Any) -> None:
+            if not answered.done():
+                answered.set_result(args)
+
+        try:
+            await self.emit(event, data, to=target, namespace=namespace, callback=answer)
+            async with asyncio.timeout(timeout):
+                args = await answered
+        except TimeoutError:
+            raise socketio.exceptions.TimeoutError from None
+        finally:
+            self.manager.forget_callback(answer, target)
+        return args if len(args) > 1 else args[0] if args else None
+
+    # --- disconnect ---
+
+    async def _forget(self, sid: str, namespace: str, reason: str) -> None:
+        """Take a connection out of everything, whatever state it is in; its disconnect handler runs once."""
+        eio_sid = self.manager.eio_sid(sid)
+        if eio_sid is None or sid in self._leaving:
             return
         connected = sid in self.manager.membership(namespace)
+        self._leaving.add(sid)
         self.manager.pre_disconnect(sid, namespace)
         try:
             if connected:
-                await self._trigger_event("disconnect", namespace, sid, reason)
+                await self._call_disconnect(sid, namespace, reason)
         except Exception as error:
             log.error("websocket disconnect handler failed", sid=sid, exc_info=error)
         finally:
+            self._leaving.discard(sid)
             self.manager.basic_disconnect(sid, namespace)
-
-    async def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
-        self._binary_packet.pop(eio_sid, None)
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
-        if self.manager.is_connected(sid, namespace or "/"):
-            await self._forget(eio_sid, namespace or "/", reason or self.reason.CLIENT_DISCONNECT)
-            self._close_later_if_unused(eio_sid)
-
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        namespace = namespace or "/"
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
-        if not self.manager.is_connected(sid, namespace):
             session = self.eio.sockets.get(eio_sid)
-            if sid is None and session is not None and not self.manager.sids_of(eio_sid):
-                self.eio.protocol_error(session)  # an event before any CONNECT
+            if session is not None:
+                self._left(session)
+
+    async def _call_disconnect(self, sid: str, namespace: str, reason: str) -> None:
+        handler, given = self._find("disconnect", namespace, (sid, reason))
+        if handler is None:
             return
-        answer: object
-        if not isinstance(data, list) or not data or not isinstance(data[0], str):
-            answer = RealtimeError(Code.INVALID_PAYLOAD, "An event needs a name").ack()
-        elif data[0] in RESERVED_EVENTS:
-            answer = RealtimeError(Code.UNKNOWN_EVENT, "That event name is reserved").ack()
-        else:
-            answer = await self._trigger_event(data[0], namespace, sid, *data[1:])
-        if id is None and sid and self.on_unheard and isinstance(answer, dict) and answer.get("success") is False:
-            self.on_unheard(sid, data[0] if isinstance(data, list) and data else None, answer)
-        if id is not None:
-            packet = self.packet_class(sio_packet.ACK, namespace=namespace, id=id, data=[answer])
-            await self._send_packet(eio_sid, packet)
+        result = handler(*given[: self._arity(handler, len(given))])
+        if inspect.isawaitable(result):
+            await result
 
-    async def _handle_ack(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
-        # Id 0 is python-socketio's own counter: an ack of it would break every later call to this client.
-        if id and sid and id in self.manager.callbacks.get(sid, {}):
-            await super()._handle_ack(eio_sid, namespace, id, data)
+    async def _leave(self, session: EngineSession, sid: str, namespace: str) -> None:
+        await self._forget(sid, namespace, self.reason.CLIENT_DISCONNECT)
 
-    def deliver(self, sids: Iterable[str], burst: Burst) -> int:
-        """Send encoded events to connections, one write each; return how many took them."""
-        taken = 0
-        for sid in sids:
-            session = self.eio.sockets.get(self.manager.eio_sid(sid) or "")
-            if session is not None and session.deliver(burst):
-                taken += 1
-        return taken
-
-    async def dismiss(self, sid: str, namespace: str) -> None:
-        """Send the DISCONNECT packet, after which socket.io-client stays away, and close an unused transport."""
+    async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect for good: socket.io-client does not come back by itself. An unused transport is closed."""
+        namespace = namespace or "/"
         eio_sid = self.manager.eio_sid(sid)
-        if eio_sid is None:
+        session = self.eio.sockets.get(eio_sid or "")
+        if session is None or not self.manager.is_connected(sid, namespace):
             return
-        packet = self.packet_class(sio_packet.DISCONNECT, namespace=namespace)
-        await self._send_packet(eio_sid, packet)
-        await self._forget(eio_sid, namespace, self.reason.SERVER_DISCONNECT)
-        session = self.eio.sockets.get(eio_sid)
-        if session is not None and not self.manager.sids_of(eio_sid):
-            await session.end(reason=self.reason.SERVER_DISCONNECT)
+        self._send(session, packets.DISCONNECT, namespace)
+        await self._forget(sid, namespace, self.reason.SERVER_DISCONNECT)
+        if session.connections == 0:
+            session.end(self.reason.SERVER_DISCONNECT)
+
+    # --- python-socketio's other names ---
+
+    def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """Return the WSGI environment of the request that opened the connection; of its headers only those that
+        may still matter (`handshake.KEPT`)."""
+        session = self.eio.sockets.get(self.manager.eio_sid(sid) or "")
+        return None if session is None else session.handshake.environ()
 
 
-def _is_upgrade(environ: dict[str, Any]) -> bool:
-    connection = [word.strip() for word in environ.get("HTTP_CONNECTION", "").lower().split(",")]
-    return "upgrade" in connection and "HTTP_SEC_WEBSOCKET_KEY" in environ
+def _refusal(code: Code, message: str) -> dict[str, Any]:
+    return RealtimeError(code, message).ack()
+
+
+def _connect_error(code: Code, message: str) -> dict[str, Any]:
+    return {"message": message, "data": {"code": code.value}}
+
+
+def _arguments(data: Any) -> list[Any]:
+    """Return what a handler or an emit means: a tuple is several arguments, None is none."""
+    return list(data) if isinstance(data, tuple) else [] if data is None else [data]
+
+
+def _awaitable(result: Any) -> Maybe:
+    return result if asyncio.iscoroutine(result) else None
 
 
 def _silent_logger() -> logging.Logger:
@@ -278,23 +442,29 @@ def create_server(
     ping_interval: float = 30.0,
     ping_timeout: float = 20.0,
     max_http_buffer_size: int = 1_000_000,
+    cors_allowed_origins: Rule = None,
+    namespaces: Sequence[str] | str | None = None,
     max_rooms: int = MAX_ROOMS,
+    limits: Limits | None = None,
+    trusted_proxies: Sequence[Network] = (),
     metrics: Metrics | None = None,
 ) -> RealtimeServer:
-    """Return the Socket.IO server; attach it with ``server.attach(app)``. Times are in seconds."""
-    server = RealtimeServer(
+    """Return the Socket.IO server; attach it with ``server.attach(app)``.
+
+    Times are in seconds, sizes in bytes. `namespaces` lists those that are accepted without a handler ("*": all);
+    `/` always is. `cors_allowed_origins` is what `AllowedOrigins` takes.
+    """
+    bounds = dataclasses.replace(limits or Limits(), max_payload=max_http_buffer_size)
+    return RealtimeServer(
         async_mode="aiohttp",
         client_manager=RoomManager(max_rooms=max_rooms),
-        serializer=WirePacket,
-        async_handlers=False,
+        namespaces=namespaces,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
-        max_http_buffer_size=max_http_buffer_size,
-        cors_allowed_origins=[],
-        http_compression=True,
-        compression_threshold=1024,
+        limits=bounds,
+        origins=AllowedOrigins(cors_allowed_origins),
+        trusted_proxies=trusted_proxies,
+        metrics=metrics,
         logger=_silent_logger(),
         engineio_logger=_silent_logger(),
     )
-    server.eio.metrics = metrics
-    return server

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from realtime.engine.server import MAX_NAMESPACE
-from realtime.engine.socket import MAX_BUFFER, MAX_PACKETS_PER_POST, MAX_POLLING_QUEUE
+from realtime.engine.hub import Limits
+from realtime.engine.packets import MAX_NAMESPACE
+from realtime.engine.polling import MAX_PACKETS_PER_POST, MAX_PACKETS_QUEUED
 from realtime.events import Audience, Custom
 from tests.engine.raw import SEPARATOR, Polling, connected, until_closed, websocket
 from tests.support import Running, token, until
 
 # --- a polling session that does not poll ---
+
+MAX_BUFFER = Limits().hard_buffer
 
 
 def publish(running: Running, data: object) -> int:
@@ -21,7 +24,10 @@ def publish(running: Running, data: object) -> int:
 
 
 def cuts(running: Running) -> float:
-    return running.parts.metrics.registry.get_sample_value("roomcast_slow_clients_total") or 0.0
+    return (
+        running.parts.metrics.registry.get_sample_value("roomcast_slow_clients_total", {"reason": "does not poll"})
+        or 0.0
+    )
 
 
 async def until_gone(running: Running) -> None:
@@ -39,9 +45,9 @@ async def test_a_session_that_never_polls_keeps_a_megabyte_at_most(running: Runn
 
 
 async def test_a_session_that_never_polls_keeps_two_thousand_packets_at_most(running: Running) -> None:
-    assert MAX_POLLING_QUEUE == 2000
+    assert MAX_PACKETS_QUEUED == 2000
     await Polling.open(running)
-    assert sum(publish(running, n) for n in range(MAX_POLLING_QUEUE + 1)) == MAX_POLLING_QUEUE
+    assert sum(publish(running, n) for n in range(MAX_PACKETS_QUEUED + 1)) == MAX_PACKETS_QUEUED
     await until_gone(running)
 
 
@@ -117,7 +123,7 @@ async def test_a_malformed_post_is_refused_and_ends_the_session(running: Running
     assert await session.post(body) == 400
     await until(lambda: len(running.parts.channel) == 0, what="the end of the session")
     assert await session.post("3") == 400
-    assert running.parts.server.environ == {}
+    assert running.parts.server.eio.sockets == {}
 
 
 async def test_of_a_malformed_post_nothing_is_done(running: Running) -> None:
@@ -134,7 +140,7 @@ async def test_packets_after_the_last_word_of_a_post_open_nothing(running: Runni
     await session.post(SEPARATOR.join(["1", "40" + json.dumps({"token": token(5)}), '421["heartbeat"]']))
     await until(lambda: len(running.parts.channel) == 0, what="the end of the session")
     assert not running.parts.channel.membership.all()
-    assert running.parts.server.environ == {}
+    assert running.parts.server.eio.sockets == {}
 
 
 # --- attachments ---

@@ -37,8 +37,7 @@ OPEN = {
     ("GET", "/socket-example.html"),
     ("GET", "/socket.io/socket.io.js"),
     ("GET", "/static/{path}"),
-    ("GET", "/socket.io/"),  # the CONNECT packet carries the token
-    ("POST", "/socket.io/"),
+    *((method, "/socket.io/") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),  # CONNECT carries the token
     ("GET", "/api/websocket/health"),
     ("DELETE", "/api/auth/cookie"),
 }

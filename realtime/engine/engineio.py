@@ -1,0 +1,380 @@
+"""The Engine.IO server: sessions, their HTTP requests, their heartbeats and their end."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import engineio
+import structlog
+from aiohttp import web
+
+from realtime.engine import eager
+from realtime.engine.frames import Burst
+from realtime.engine.handshake import BadHandshake, Detached, Handshake, accept, detach, is_upgrade
+from realtime.engine.hub import Hub, Limits
+from realtime.engine.origins import AllowedOrigins
+from realtime.engine.polling import MAX_PACKETS_QUEUED, NOOP, BadPost, PollingQueue, read_packets
+from realtime.engine.session import EngineSession, opening
+from realtime.engine.timers import Deadlines
+from realtime.engine.websocket import POLICY, Readers, WebSocketConnection
+from realtime.metrics import Metrics
+from realtime.remote import remote_of
+from realtime.settings import Network
+
+log = structlog.get_logger(__name__)
+
+UPGRADE_SECONDS = 10.0
+ERRORS = {
+    "Transport unknown": 0,
+    "Session ID unknown": 1,
+    "Bad handshake method": 2,
+    "Bad request": 3,
+    "Forbidden": 4,
+    "Unsupported protocol version": 5,
+}
+"""Messages and their codes, as Engine.IO servers on Node answer them."""
+
+Opened = Callable[[EngineSession], None]
+Received = Callable[[EngineSession, str | bytes], None]
+Ended = Callable[[EngineSession, str], None]
+
+
+class Refused(Exception):
+    """A request that the protocol does not allow; the message is one of ERRORS."""
+
+
+class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
+    """python-engineio's server over `EngineSession`. Bound to the event loop of its first request."""
+
+    sockets: dict[str, EngineSession]
+    handlers: dict[str, Callable[..., Any]]
+    hub: Hub
+    pings: Deadlines[str]
+    _pongs: Deadlines[tuple[str, int]]
+    _upgrades_end: Deadlines[tuple[str, WebSocketConnection]]
+    _all_deadlines: list[Deadlines[Any]]
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        origins: AllowedOrigins,
+        trusted_proxies: Sequence[Network] = (),
+        metrics: Metrics | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(max_http_buffer_size=limits.max_payload, cors_allowed_origins=[], **options)
+        self.limits = limits
+        self.metrics = metrics
+        self.max_queued = MAX_PACKETS_QUEUED
+        self._opened: Opened = self._plain_opened
+        self._received: Received = self._plain_received
+        self._ended: Ended = self._plain_ended
+        self._origins = origins
+        self._trusted = tuple(trusted_proxies)
+        self._started = False
+
+    def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
+        """Serve under a path; every method, so that the wrong ones get the protocol's own answer."""
+        app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
+
+    def on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
+        """Set the handler of connect(sid, environ), message(sid, data) or disconnect(sid, reason)."""
+        if event == "connect":
+            self._opened = self._plain_opened
+        elif event == "message":
+            self._received = self._plain_received
+        elif event == "disconnect":
+            self._ended = self._plain_ended
+        return super().on(event, handler)
+
+    def listen(self, *, opened: Opened, received: Received, ended: Ended) -> None:
+        """Hand sessions and messages straight on, in place of the three handlers until `on` sets new ones."""
+        self._opened, self._received, self._ended = opened, received, ended
+
+    def start(self) -> None:
+        """Bind to the running event loop. Idempotent."""
+        if self._started:
+            return
+        self._started = True
+        loop = asyncio.get_running_loop()
+        self.hub = Hub(loop, self.limits, self.metrics)
+        self._readers = Readers(loop, self.limits.max_payload)
+        self.pings = Deadlines(loop, self.ping_interval, self._ping)
+        self._pongs = Deadlines(loop, self.ping_timeout, self._check_pong)
+        self._upgrades_end = Deadlines(loop, UPGRADE_SECONDS, self._check_upgrade)
+        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end]
+
+    def deadlines(self, seconds: float, meet: Callable[[str], None]) -> Deadlines[str]:
+        """Return deadlines for sessions, by sid, that end with the server."""
+        made = Deadlines(self.hub.loop, seconds, meet)
+        self._all_deadlines.append(made)
+        return made
+
+    # --- requests ---
+
+    async def handle_request(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request of a client."""
+        self.start()
+        origin = request.headers.get("Origin")
+        headers = self._origins.headers(origin, request)
+        try:
+            if origin is not None and headers is None:
+                raise Refused("Forbidden")
+            response = await self._route(request, headers or {})
+        except Refused as error:
+            response = _refusal(str(error))
+        if headers and not response.prepared:
+            response.headers.update(headers)
+        return response
+
+    async def _route(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        if request.method == "OPTIONS":
+            return web.Response(status=204)
+        sid = request.query.get("sid")
+        transport = request.query.get("transport")
+        if transport not in ("polling", "websocket"):
+            raise Refused("Transport unknown")
+        if sid is None:
+            return await self._open(request, transport, headers)
+        session = self.sockets.get(sid)
+        if session is None or (session.ending and not session.owes_packets):
+            raise Refused("Session ID unknown")
+        if transport == "websocket" or is_upgrade(request):
+            return self._propose(request, session)
+        if session.polling is None:
+            raise Refused("Bad request")
+        if request.method == "GET":
+            return await self._poll(request, session, session.polling, headers)
+        if request.method == "POST":
+            return await self._post(request, session)
+        raise Refused("Bad handshake method")
+
+    async def _open(self, request: web.Request, transport: str, headers: Mapping[str, str]) -> web.StreamResponse:
+        if request.query.get("EIO") != "4":
+            raise Refused("Unsupported protocol version")
+        if request.method != "GET":
+            raise Refused("Bad handshake method")
+        sid: str = self.generate_id()
+        session = EngineSession(self, sid, Handshake(request, remote_of(request, self._trusted)))
+        if transport == "websocket":
+            return self._open_websocket(request, session)
+        if is_upgrade(request):
+            raise Refused("Bad request")
+        queue = session.polling = PollingQueue()
+        self._begin(session, ["websocket"])
+        return await queue.answer(request, idle=NOOP, headers=headers)
+
+    def _open_websocket(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
+        session.ws = self._take_over(request, session)
+        self._begin(session, [])
+        return Detached()
+
+    def _take_over(self, request: web.Request, session: EngineSession) -> WebSocketConnection:
+        try:
+            response, deflate = accept(request)
+            transport, already_read = detach(request)
+        except BadHandshake as error:
+            raise Refused("Bad request") from error
+        connection = WebSocketConnection(self.hub, self._readers, session, deflate=deflate)
+        try:
+            connection.attach(transport, response, already_read)
+        except BaseException:
+            transport.abort()  # it is nobody's any more
+            raise
+        return connection
+
+    def _begin(self, session: EngineSession, upgrades: list[str]) -> None:
+        self.sockets[session.sid] = session
+        session.deliver(
+            Burst.of(
+                opening(
+                    session.sid,
+                    upgrades,
+                    ping_interval=self.ping_interval,
+                    ping_timeout=self.ping_timeout,
+                    max_payload=self.limits.max_payload,
+                )
+            )
+        )
+        self.pings.add(session.sid)
+        self._opened(session)
+
+    def _propose(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
+        """Accept a WebSocket for a session that polls. A second one is closed at once, and changes nothing."""
+        candidate = self._take_over(request, session)
+        if session.propose(candidate):
+            self._upgrades_end.add((session.sid, candidate))
+        else:
+            candidate.close(POLICY)
+        return Detached()
+
+    def _check_upgrade(self, item: tuple[str, WebSocketConnection]) -> None:
+        sid, candidate = item
+        session = self.sockets.get(sid)
+        if session is not None:
+            session.give_up(candidate)
+
+    async def _poll(
+        self, request: web.Request, session: EngineSession, queue: PollingQueue, headers: Mapping[str, str]
+    ) -> web.StreamResponse:
+        if queue.polled:
+            # Two polls at once: nobody could say which got what. The first ends with CLOSE.
+            session.end(self.reason.TRANSPORT_ERROR, goodbye=True)
+            raise Refused("Bad request")
+        if not session.probed and not session.ending:
+            await queue.wait(request)
+        response = await queue.answer(request, idle=NOOP, headers=headers)
+        if session.ending:
+            self.sockets.pop(session.sid, None)
+        return response
+
+    async def _post(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
+        if session.posting:
+            session.end(self.reason.TRANSPORT_ERROR)
+            raise Refused("Bad request")
+        session.posting = True
+        try:
+            for packet in await read_packets(request, self.limits.max_payload):
+                if not session.take(packet):
+                    raise Refused("Bad request")
+            await session.room()
+        except BadPost as error:
+            self.protocol_error(session, str(error))
+            raise Refused("Bad request") from error
+        finally:
+            session.posting = False
+        return web.Response(text="ok")
+
+    # --- messages ---
+
+    def message(self, session: EngineSession, data: str | bytes) -> None:
+        """Hand on one message; whatever a handler does with it, the connection goes on or ends in order."""
+        try:
+            self._received(session, data)
+        except Exception as error:  # noqa: BLE001  the top of the reading loop
+            self.failed(session, error)
+
+    def _plain_opened(self, session: EngineSession) -> None:
+        self._call("connect", session, session.sid, session.handshake.environ())
+
+    def _plain_received(self, session: EngineSession, data: str | bytes) -> None:
+        session.submit(self._plain_message, data)
+
+    def _plain_message(self, session: EngineSession, data: str | bytes) -> Coroutine[Any, Any, Any] | None:
+        handler = self.handlers.get("message")
+        return None if handler is None else coroutine(handler(session.sid, data))
+
+    def _plain_ended(self, session: EngineSession, reason: str) -> None:
+        self._call("disconnect", session, session.sid, reason)
+
+    def _call(self, event: str, session: EngineSession, *args: Any) -> None:
+        handler = self.handlers.get(event)
+        if handler is not None:
+            self.run(session, lambda: coroutine(handler(*args)))
+
+    def run(self, session: EngineSession, work: Callable[[], Coroutine[Any, Any, Any] | None]) -> None:
+        """Run a handler now, and in the background when it waits."""
+        try:
+            made = work()
+            started = eager.start(self.hub.loop, made) if made is not None else None
+        except Exception as error:  # noqa: BLE001  a handler of the application
+            self.failed(session, error)
+            return
+        if isinstance(started, asyncio.Task):
+            self.hub.hold(started)
+            started.add_done_callback(lambda done: self._look_at(session, done))
+
+    def _look_at(self, session: EngineSession, done: asyncio.Task[Any]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            self.failed(session, done.exception())
+
+    def failed(self, session: EngineSession, error: BaseException | None) -> None:
+        """Log what a handler raised; the session goes on."""
+        log.error("websocket handler failed", eio_sid=session.sid, exc_info=error)
+
+    def protocol_error(self, session: EngineSession, what: str) -> None:
+        """End a session whose client sent something that is not Engine.IO or Socket.IO; one log line."""
+        if not session.ending:
+            self.hub.warn("websocket client broke the protocol", eio_sid=session.sid, reason=what)
+            session.broken = True
+            session.end(self.reason.TRANSPORT_ERROR, code=POLICY)
+
+    # --- heartbeats ---
+
+    def _ping(self, sid: str) -> None:
+        session = self.sockets.get(sid)
+        if session is not None and not session.ending:
+            session.ping()
+            self._pongs.add((sid, session.pings))
+
+    def _check_pong(self, item: tuple[str, int]) -> None:
+        sid, ping = item
+        session = self.sockets.get(sid)
+        if session is None or session.ending or not session.awaits_pong or session.pings != ping:
+            return
+        if session.full:
+            self._pongs.add(item)  # its answer may wait behind what we do not read
+        else:
+            session.end(self.reason.PING_TIMEOUT)
+
+    # --- the end ---
+
+    def ended(self, session: EngineSession, reason: str) -> None:
+        """A session is over: tell the handlers, in a turn of their own, then forget it."""
+        if self.metrics is not None:
+            self.metrics.closes.labels(reason).inc()
+        self.hub.later(lambda: self._finish(session, reason))
+
+    def _finish(self, session: EngineSession, reason: str) -> None:
+        self._ended(session, reason)
+        session.closed = True
+        queue = session.polling
+        if queue is None or not len(queue):
+            self.sockets.pop(session.sid, None)
+        else:  # the last packets wait for one more poll
+            self.hub.loop.call_later(self.ping_timeout, self.sockets.pop, session.sid, None)
+
+    def _get_socket(self, sid: str) -> EngineSession:
+        session = self.sockets.get(sid)
+        if session is None or session.closed:
+            raise KeyError("Session not found")
+        return session
+
+    async def close_all(self, code: int, *, grace: float) -> None:
+        """Close every session with a WebSocket close code, and abort those that have not left after `grace` s.
+
+        Sends no Engine.IO CLOSE and no Socket.IO DISCONNECT, so that clients come back by themselves. Returns when
+        every disconnect handler has begun.
+        """
+        if not self._started:
+            return
+        connections = [session.ws for session in self.sockets.values() if session.ws is not None]
+        for session in list(self.sockets.values()):
+            session.end(self.reason.SERVER_DISCONNECT, code=code)
+        deadline = self.hub.loop.time() + grace
+        while any(not c.gone for c in connections) and self.hub.loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)  # looking spares every connection the bookkeeping of an event
+        for connection in connections:
+            connection.abort()
+        while not all(session.closed for session in self.sockets.values()):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        left = sum(not c.gone for c in connections)
+        log.info("websocket connections closed", closed=len(connections), aborted=left)
+
+    async def shutdown(self) -> None:
+        """Stop heartbeats and background work."""
+        if self._started:
+            for deadlines in self._all_deadlines:
+                deadlines.stop()
+            await self.hub.stop()
+
+
+def coroutine(result: Any) -> Coroutine[Any, Any, Any] | None:
+    """Return what a handler returned if it has still to be run."""
+    return result if asyncio.iscoroutine(result) else None
+
+
+def _refusal(message: str) -> web.Response:
+    status = 403 if message == "Forbidden" else 400
+    return web.json_response({"code": ERRORS[message], "message": message}, status=status)

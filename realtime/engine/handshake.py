@@ -1,0 +1,169 @@
+"""The request that opens a connection: what is checked of it, and the little that is kept."""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from aiohttp import web
+from aiohttp._websocket.helpers import ws_ext_parse
+from aiohttp._websocket.models import WSHandshakeError
+from multidict import CIMultiDict, MultiDict
+from yarl import URL
+
+from realtime.remote import Remote
+
+MAX_HEADERS = 8192
+"""Bytes of headers kept until the first CONNECT was accepted."""
+
+KEPT = frozenset({"authorization", "cookie", "host", "origin", "sec-fetch-site", "user-agent"})
+"""What may name or place a person; kept as long as the connection, for a CONNECT to another namespace."""
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_EXTENSION = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+
+
+class BadHandshake(ValueError):
+    """Not a WebSocket handshake (RFC 6455, 4.2.1)."""
+
+
+class Handshake:
+    """What is known of the request that opened an Engine.IO session."""
+
+    __slots__ = ("_headers", "path", "query_string", "remote")
+
+    method = "GET"
+
+    def __init__(self, request: web.Request, remote: Remote) -> None:
+        self.path = request.path
+        self.query_string = request.query_string
+        self.remote = remote
+        headers = tuple(request.headers.items())
+        small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADERS
+        self._headers = headers if small else _kept(headers)
+
+    def shrink(self) -> None:
+        """Forget the headers that nobody will ask for once the client is authenticated."""
+        self._headers = _kept(self._headers)
+
+    @property
+    def headers(self) -> CIMultiDict[str]:
+        return CIMultiDict(self._headers)
+
+    @property
+    def query(self) -> MultiDict[str]:
+        return MultiDict(URL.build(query_string=self.query_string, encoded=True).query)
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        try:
+            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("Cookie", "")).items()}
+        except CookieError:
+            return {}
+
+    def environ(self) -> dict[str, Any]:
+        """Return what python-socketio hands to connect handlers: WSGI's names, and this object."""
+        remote = self.remote
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": self.method,
+            "PATH_INFO": self.path,
+            "QUERY_STRING": self.query_string,
+            "RAW_URI": f"{self.path}?{self.query_string}",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "REMOTE_ADDR": remote.address,
+            "SERVER_NAME": remote.host,
+            "wsgi.url_scheme": remote.scheme or "http",
+            "roomcast.handshake": self,
+        }
+        for name, value in self._headers:
+            key = f"HTTP_{name.upper().replace('-', '_')}"
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
+        return environ
+
+
+def _kept(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    kept, size = [], 0
+    for name, value in headers:
+        size += len(name) + len(value) if name.lower() in KEPT else 0
+        if name.lower() in KEPT and size <= MAX_HEADERS:
+            kept.append((name, value))
+    return tuple(kept)
+
+
+def is_upgrade(request: web.Request) -> bool:
+    return request.headers.get("Upgrade", "").lower() == "websocket"
+
+
+def accept(request: web.Request) -> tuple[bytes, bool]:
+    """Return the response that upgrades a request, and whether large messages may be compressed.
+
+    Raises BadHandshake.
+    """
+    headers = request.headers
+    words = [word.strip() for word in headers.get("Connection", "").lower().split(",")]
+    if request.method != "GET" or not is_upgrade(request) or "upgrade" not in words:
+        raise BadHandshake("not a WebSocket upgrade")
+    if headers.get("Sec-WebSocket-Version") != "13":
+        raise BadHandshake("the WebSocket version must be 13")
+    key = headers.get("Sec-WebSocket-Key", "")
+    try:
+        if len(base64.b64decode(key, validate=True)) != 16:
+            raise BadHandshake("the WebSocket key must have 16 bytes")
+    except (binascii.Error, ValueError) as error:
+        raise BadHandshake("the WebSocket key must have 16 bytes") from error
+    accepted = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + accepted,
+    ]
+    deflate = _wants_deflate(headers.get("Sec-WebSocket-Extensions", ""))
+    if deflate:
+        lines.append(b"Sec-WebSocket-Extensions: " + _EXTENSION.encode())
+    return b"\r\n".join(lines) + b"\r\n\r\n", deflate
+
+
+def _wants_deflate(offer: str) -> bool:
+    """Only windows of the usual size: frames are compressed once, for everybody."""
+    if "permessage-deflate" not in offer:
+        return False
+    try:
+        window, _ = ws_ext_parse(offer, isserver=True)
+    except WSHandshakeError:
+        return False
+    return window == 15
+
+
+class Detached(web.StreamResponse):
+    """What a handler returns after it has taken the connection away from the HTTP server: nothing to send."""
+
+    def __init__(self) -> None:
+        super().__init__(status=101)
+
+    @property
+    def keep_alive(self) -> bool:
+        return False
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        return None
+
+    async def write_eof(self, data: Any = b"") -> None:
+        return None
+
+
+def detach(request: web.Request) -> tuple[Any, bytes]:
+    """Take a request's connection away from the HTTP server; return its transport and what was read behind it.
+
+    Raises BadHandshake when the client has gone.
+    """
+    handler = request.protocol
+    transport = handler.transport
+    if transport is None or transport.is_closing():
+        raise BadHandshake("the client has gone")
+    already_read, handler._message_tail = handler._message_tail, b""
+    handler.transport = None
+    handler.connection_lost(None)
+    return transport, already_read

@@ -1,0 +1,175 @@
+"""What all connections of one server share: turns, batches of writes, deadlines and limits."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from realtime.engine.timers import Deadlines
+from realtime.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+SlowClientPolicy = Literal["disconnect", "drop_oldest"]
+
+WRITES_PER_TURN = 1000
+"""Connections written to before others get their turn: about 7 ms."""
+
+MESSAGES_PER_TURN = 256
+"""Client messages handled in one turn of the loop, of all connections together: about 5 ms."""
+
+DEPARTURES_PER_TURN = 200
+BREATH_SECONDS = 0.002
+LINES = 20
+LINES_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one connection. Bytes and seconds."""
+
+    max_payload: int = 1_000_000
+    soft_buffer: int = 64 * 1024
+    hard_buffer: int = 1 << 20
+    stall_seconds: float = 10.0
+    policy: SlowClientPolicy = "disconnect"
+
+
+class Connection(Protocol):
+    """What the hub wants of a connection."""
+
+    def flush(self) -> None: ...
+    def speak(self) -> None: ...
+    def progresses(self, now: float, patience: float) -> bool: ...
+    def cut(self, reason: str) -> None: ...
+
+
+class Hub:
+    """Takes turns: nothing that many connections do at once may stop the loop for long."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, metrics: Metrics | None) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.metrics = metrics
+        self._dirty: list[Connection] = []
+        self._flushing = False
+        self._work: deque[Callable[[], None]] = deque()
+        self._working = False
+        self._handled = 0
+        self._stalled: set[Connection] = set()
+        self._watch: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lines: dict[str, tuple[float, int]] = {}
+        self.breaths: Deadlines[Connection] = Deadlines(loop, BREATH_SECONDS, lambda connection: connection.speak())
+
+    # --- writes ---
+
+    def written(self, connection: Connection) -> None:
+        """Remember a connection that has frames to write; they go out together at the end of this turn."""
+        self.all_written((connection,))
+
+    def all_written(self, connections: Sequence[Connection]) -> None:
+        self._dirty.extend(connections)
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        batch = self._dirty
+        if len(batch) > WRITES_PER_TURN:
+            batch, self._dirty = batch[:WRITES_PER_TURN], batch[WRITES_PER_TURN:]
+            self.loop.call_soon(self._flush)
+        else:
+            self._dirty = []
+            self._flushing = False
+        for connection in batch:
+            connection.flush()
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits to be written that whoever emits more should let the loop go on first."""
+        return len(self._dirty) > WRITES_PER_TURN
+
+    # --- turns ---
+
+    def may_handle(self) -> bool:
+        """Count one message that is about to be handled; False when this turn has had enough of them."""
+        if self._handled == 0:
+            self.loop.call_soon(self._new_turn)
+        self._handled += 1
+        return self._handled <= MESSAGES_PER_TURN
+
+    def _new_turn(self) -> None:
+        self._handled = 0
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do something in a later turn, in order, a bounded number of things in each."""
+        self._work.append(work)
+        if not self._working:
+            self._working = True
+            self.loop.call_soon(self._do_work)
+
+    def _do_work(self) -> None:
+        for _ in range(min(len(self._work), DEPARTURES_PER_TURN)):
+            self._work.popleft()()
+        if self._work:
+            self.loop.call_soon(self._do_work)
+        else:
+            self._working = False
+
+    # --- clients that do not read ---
+
+    def stalled(self, connection: Connection) -> None:
+        self._stalled.add(connection)
+        if self._watch is None:
+            self._watch = self.loop.call_later(self.limits.stall_seconds / 5, self._look)
+
+    def flows(self, connection: Connection) -> None:
+        self._stalled.discard(connection)
+
+    def _look(self) -> None:
+        self._watch = None
+        now = self.loop.time()
+        for connection in [c for c in self._stalled if not c.progresses(now, self.limits.stall_seconds)]:
+            connection.cut("no progress")
+        if self._stalled:
+            self._watch = self.loop.call_later(self.limits.stall_seconds / 5, self._look)
+
+    def counted_cut(self, reason: str) -> None:
+        if self.metrics is not None:
+            self.metrics.slow_clients.labels(reason).inc()
+
+    def counted_drop(self, frames: int) -> None:
+        if self.metrics is not None:
+            self.metrics.dropped_frames.inc(frames)
+
+    # --- the rest ---
+
+    def hold(self, task: asyncio.Task[Any]) -> None:
+        """Keep a background task referenced until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def warn(self, event: str, **more: object) -> None:
+        """Log one line, of each kind at most 20 in 10 s: whoever misbehaves must not fill the disk."""
+        now = self.loop.time()
+        since, count = self._lines.get(event, (now, 0))
+        if now - since >= LINES_SECONDS:
+            if count > LINES:
+                log.warning("websocket warnings left out", kind=event, times=count - LINES)
+            since, count = now, 0
+        self._lines[event] = (since, count + 1)
+        if count < LINES:
+            log.warning(event, **more)
+
+    async def stop(self) -> None:
+        self.breaths.stop()
+        if self._watch is not None:
+            self._watch.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,223 @@
+"""The writing half of a WebSocket: one write a turn, and a bound on what a client that does not read may cost.
+
+Frames wait in `pending` until the end of the turn, then go to the transport in one write. The transport's buffer is
+the only queue of bytes: above the soft limit volatile events are replaced by later ones and frames stay in `pending`,
+where all receivers share them; above the hard limit, or without progress, the connection is cut.
+"""
+
+import asyncio
+from collections.abc import Hashable
+
+from realtime.engine.frames import Burst, close_frame
+from realtime.engine.hub import Hub
+
+CLOSE_SECONDS = 2.0
+FLUSH_ABOVE = 64 * 1024
+"""Bytes that may wait for the end of the turn."""
+
+MAX_LATEST = 1000
+"""Volatile events of different keys kept for a slow connection; further keys are dropped."""
+
+
+class Outflow:
+    """Writes frames to a transport that belongs to nobody else."""
+
+    __slots__ = (
+        "_added",
+        "_hub",
+        "_latest",
+        "_mark",
+        "_quiet",
+        "_since",
+        "_size",
+        "_transport",
+        "choked",
+        "closing",
+        "deflate",
+        "free",
+        "pending",
+    )
+
+    def __init__(self, hub: Hub, *, deflate: bool) -> None:
+        self.deflate = deflate
+        self.closing = False
+        self.choked = False  # the transport has bytes that the peer did not take yet
+        self.free = True  # nothing waits and nothing is in the way: `pending` may be set
+        self.pending: bytes | list[bytes] | None = None
+        self._hub = hub
+        self._transport: asyncio.Transport | None = None
+        self._size = 0  # of `pending`, when it is a list
+        self._latest: dict[Hashable, Burst] | None = None
+        self._quiet = False
+        self._added = self._mark = 0
+        self._since = 0.0
+
+    @property
+    def gone(self) -> bool:
+        return self._transport is None
+
+    def lost(self, reason: str) -> None:
+        """Tell the owner that the connection is gone, or about to go."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """Tell the owner that the peer has taken everything."""
+
+    def write(self, frames: bytes) -> bool:
+        """Write frames at the end of this turn; False when the connection takes none any more."""
+        if self.closing:
+            return False
+        if self.free:
+            self.free = False
+            self.pending = frames
+            self._hub.written(self)
+            return len(frames) <= FLUSH_ABOVE or self._write_much()
+        if self.pending is None:
+            self.pending, self._size = [frames], len(frames)
+            if not self._quiet:
+                self._hub.written(self)
+        elif isinstance(self.pending, bytes):
+            self._size = len(self.pending) + len(frames)
+            self.pending = [self.pending, frames]
+        else:
+            self.pending.append(frames)
+            self._size += len(frames)
+        return self._size <= FLUSH_ABOVE or self._write_much()
+
+    def write_burst(self, burst: Burst) -> bool:
+        """Write a burst. A slow connection gets of volatile ones only the latest of each key, when it reads again."""
+        if self.choked and burst.latest and self._buffered() > self._hub.limits.soft_buffer:
+            return self._keep_latest(burst)
+        return self.write(burst.deflated if self.deflate else burst.frames)
+
+    def _keep_latest(self, burst: Burst) -> bool:
+        if self._latest is None:
+            self._latest = {}
+        for key, single in burst.latest:
+            self._latest.pop(key, None)
+            if len(self._latest) < MAX_LATEST:
+                self._latest[key] = single
+        return not self.closing
+
+    def breathe(self) -> None:
+        """Write what waits now, and nothing more for 2 ms: some clients begin to listen only when they have read it,
+        and would miss what comes in the same read."""
+        self.flush()
+        if not self.closing and not self._quiet:
+            self._quiet, self.free = True, False
+            self._hub.breaths.add(self)
+
+    def speak(self) -> None:
+        """The breath is over."""
+        self._quiet = False
+        if self.pending is not None:
+            self._hub.written(self)
+        else:
+            self.free = not (self.closing or self.choked)
+
+    def flush(self) -> None:
+        """Hand what waits to the transport, in one write."""
+        pending, transport = self.pending, self._transport
+        if pending is None or transport is None:
+            return
+        if self.choked and transport.get_write_buffer_size() > self._hub.limits.soft_buffer:
+            return  # until the peer reads
+        self.pending = None
+        self._size = 0
+        self.free = not (self.choked or self._quiet)
+        data = pending if isinstance(pending, bytes) else b"".join(pending)
+        if self.choked:
+            self._added += len(data)
+        transport.write(data)
+
+    # --- clients that do not read ---
+
+    def _buffered(self) -> int:
+        waiting = len(self.pending) if isinstance(self.pending, bytes) else self._size
+        return waiting + (self._transport.get_write_buffer_size() if self._transport is not None else 0)
+
+    def _write_much(self) -> bool:
+        self.flush()
+        if self._buffered() <= self._hub.limits.hard_buffer or self.pending is None:
+            return not self.closing
+        if self._hub.limits.policy == "drop_oldest":
+            self._drop_oldest()
+            return True
+        self.cut("buffer full")
+        return False
+
+    def _drop_oldest(self) -> None:
+        """Keep the newest frames that fit. What the transport already has cannot be taken back."""
+        pending = self.pending if isinstance(self.pending, list) else [self.pending or b""]
+        room = self._hub.limits.hard_buffer - self._buffered() + self._size
+        kept = len(pending) - 1
+        size = len(pending[kept])
+        while kept > 0 and size + len(pending[kept - 1]) <= room:
+            kept -= 1
+            size += len(pending[kept])
+        self.pending, self._size = pending[kept:], size
+        self._hub.counted_drop(kept)
+
+    def pause_writing(self) -> None:
+        """The transport could not write everything at once."""
+        self.choked, self.free = True, False
+        self._mark, self._added, self._since = self._left(), 0, self._hub.loop.time()
+        self._hub.stalled(self)
+
+    def resume_writing(self) -> None:
+        """The peer has taken everything."""
+        self.choked = False
+        self._hub.flows(self)
+        if self.pending is None:
+            self.free = not (self.closing or self._quiet)
+        self.flush()
+        if self._latest and not self.choked:
+            latest, self._latest = self._latest, None
+            self.write_burst(Burst.join(latest.values()))
+        if not self.choked:
+            self.drained()
+
+    def _left(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def progresses(self, now: float, patience: float) -> bool:
+        """Whether the peer has taken anything within `patience` seconds."""
+        left = self._left()
+        if left < self._mark + self._added:
+            self._since = now
+        self._mark, self._added = left, 0
+        return now - self._since < patience
+
+    def cut(self, reason: str) -> None:
+        """Abort a client that does not read. No CLOSE packet: a healthy client comes back by itself."""
+        if self.closing:
+            return
+        self.closing, self.free = True, False
+        self._hub.counted_cut(reason)
+        self._hub.warn("websocket client cut: it does not read", reason=reason)
+        self.lost("transport error")
+        self.abort()
+
+    # --- the end ---
+
+    def close(self, code: int = 1000) -> None:
+        """Write what waits and a Close frame; the peer has two seconds to answer."""
+        if self.closing:
+            return
+        self.flush()
+        rest = b"".join(self.pending) if isinstance(self.pending, list) else self.pending or b""
+        self.closing, self.free, self.pending = True, False, None
+        if self._transport is not None:
+            self._transport.write(rest + close_frame(code))
+            self._hub.loop.call_later(CLOSE_SECONDS, self.abort)
+
+    def abort(self) -> None:
+        """Drop the connection at once. Idempotent."""
+        self._stop()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _stop(self) -> None:
+        self.closing, self.free = True, False
+        self.pending = self._latest = None
+        self._hub.flows(self)
