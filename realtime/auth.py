@@ -4,9 +4,12 @@ The principal follows the token on every transport: a guest's token makes a gues
 """
 
 import asyncio
+import functools
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import jwt
@@ -25,6 +28,7 @@ ID_CLAIMS = ("userId", "sub", "id", "user_id", "guestId", "_id")
 COOKIES = ("token", "accessToken", "access_token")
 JWKS_SECONDS = 600.0
 JWKS_RETRY_SECONDS = 30.0
+_NO_GRANTS: frozenset[str] = frozenset()
 
 Source = Literal["auth", "query", "header", "cookie"]
 
@@ -201,7 +205,7 @@ class TokenVerifier:
         if not token or len(token) > MAX_TOKEN_LENGTH:
             raise _invalid()
         try:
-            header = jwt.get_unverified_header(token)
+            header = _header(token.partition(".")[0])
         except (jwt.PyJWTError, ValueError) as error:
             raise _invalid() from error
         algorithm = header.get("alg")
@@ -261,24 +265,35 @@ class TokenVerifier:
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         wire_id = next((claims[name] for name in ID_CLAIMS if claims.get(name) not in (None, "")), None)
-        if isinstance(wire_id, bool) or not isinstance(wire_id, str | int) or len(str(wire_id)) > MAX_ID_LENGTH:
+        if isinstance(wire_id, bool) or not isinstance(wire_id, str | int):
             raise _invalid()
-        if _mended(str(wire_id)) != str(wire_id) or not _fits_rooms(claims, str(wire_id)):
+        id = str(wire_id)
+        role = sys.intern(_text(claims.get("role"), 40) or "user")
+        if len(id) > MAX_ID_LENGTH or _mended(id) != id or not _fit_rooms(id, role):
             raise _invalid()
         guest = claims.get("type") == "guest" or claims.get("role") == "guest" or claims.get("guestId") is not None
         exp = _seconds(claims.get("exp"))
         grants = claims.get("rooms")
         return Identity(
-            id=str(wire_id),
+            id=id,
             wire_id=wire_id,
             guest=guest,
-            role="guest" if guest else _text(claims.get("role"), 40) or "user",
+            role="guest" if guest else role,
             name=_text(claims.get("name"), 200),
             email=_text(claims.get("email"), 320),
-            grants=frozenset(g for g in grants if isinstance(g, str)) if isinstance(grants, list) else frozenset(),
+            grants=frozenset(g for g in grants if isinstance(g, str)) if isinstance(grants, list) else _NO_GRANTS,
             issued_at=_seconds(claims.get("iat")) or 0.0,
             expires_at=None if exp is None else exp + self._leeway,
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _header(segment: str) -> Mapping[str, Any]:
+    """Return the header of tokens that begin with `segment`, unverified: all tokens of an issuer share one.
+
+    It only chooses the key; PyJWT reads and checks it again, with the signature. Raises PyJWTError, ValueError.
+    """
+    return MappingProxyType(jwt.get_unverified_header(f"{segment}.."))
 
 
 def _invalid() -> RealtimeError:
@@ -299,11 +314,11 @@ def _text(value: object, limit: int) -> str | None:
     return _mended(value.strip()[:limit]) or None if isinstance(value, str) else None
 
 
-def _fits_rooms(claims: dict[str, Any], id: str) -> bool:
-    """Whether the id and the role can be parts of room names."""
+def _fit_rooms(id: str, role: str) -> bool:
+    """Whether an id and a role can be parts of room names."""
     try:
         names.check(names.user(id))
-        names.check(names.role(_text(claims.get("role"), 40) or "user"))
+        names.check(names.role(role))
     except names.InvalidRoomName:
         return False
     return True
@@ -311,7 +326,7 @@ def _fits_rooms(claims: dict[str, Any], id: str) -> bool:
 
 def _mended(text: str) -> str:
     """Replace halves of characters, which JavaScript leaves when it cuts a text and no database can store."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def mint(

@@ -64,6 +64,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipChange:
+    """From now on `reader` receives what is sent to an audience key, or does not any more.
+
+    With `unless_named`, the (kind, id) of a business row, nothing is closed while that row names the reader.
+    """
+
+    reader: Principal
+    audience: str
+    open: bool
+    unless_named: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """One stored notification. For an audience, `read_at` is as one reader sees it."""
 

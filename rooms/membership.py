@@ -1,5 +1,6 @@
 """Which connection is in which room. Every operation costs O(rooms of that connection); counts cost O(1)."""
 
+import sys
 from collections.abc import Iterable, Set
 
 _NOBODY: frozenset[str] = frozenset()
@@ -19,7 +20,7 @@ class Membership:
     def __init__(self, *, max_rooms: int = 500) -> None:
         self.max_rooms = max_rooms
         self._rooms_of: dict[str, set[str]] = {}
-        self._members: dict[str, set[str]] = {}
+        self._members: dict[str, str | set[str]] = {}  # most rooms are personal: one member needs no set
 
     def __len__(self) -> int:
         return len(self._rooms_of)
@@ -46,8 +47,15 @@ class Membership:
             return False
         if len(rooms) >= self.max_rooms:
             raise RoomLimit(f"a connection may be in {self.max_rooms} rooms")
+        members = self._members.get(room)
+        if members is None:
+            self._members[room] = sid
+        elif isinstance(members, str):
+            self._members[room] = {members, sid}
+        else:
+            room = sys.intern(room)  # one name for all members, however often it was sent
+            members.add(sid)
         rooms.add(room)
-        self._members.setdefault(room, set()).add(sid)
         return True
 
     def space(self, sid: str) -> int:
@@ -65,20 +73,24 @@ class Membership:
 
     def _drop(self, room: str, sid: str) -> None:
         members = self._members[room]
-        members.discard(sid)
-        if not members:
+        if isinstance(members, str):
             del self._members[room]
+            return
+        members.discard(sid)
+        if len(members) == 1:
+            self._members[room] = members.pop()
 
     def rooms(self, sid: str) -> Set[str]:
         """The rooms of a connection: a live view, copy it before changing memberships."""
         return self._rooms_of.get(sid, _NOBODY)
 
     def members(self, room: str) -> Set[str]:
-        """The connections in a room: a live view, copy it before changing memberships."""
-        return self._members.get(room, _NOBODY)
+        """The connections in a room: a view that may be live, copy it before changing memberships."""
+        members = self._members.get(room, _NOBODY)
+        return frozenset((members,)) if isinstance(members, str) else members
 
     def is_in(self, sid: str, room: str) -> bool:
-        return sid in self._members.get(room, _NOBODY)
+        return room in self._rooms_of.get(sid, _NOBODY)
 
     def union(self, rooms: Iterable[str]) -> set[str]:
         """The connections in any of `rooms`, each once."""

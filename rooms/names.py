@@ -5,6 +5,7 @@ A room name matches ``[A-Za-z0-9_.:@|+~%-]{1,128}``. Ids with other characters a
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -12,6 +13,7 @@ from urllib.parse import quote, unquote
 MAX_LENGTH = 128
 _NAME = re.compile(r"[A-Za-z0-9_.:@|+~%-]{1,128}\Z")
 _UNRESERVED = "_.:@|+~-"
+_PLAIN = re.compile(r"[A-Za-z0-9_.:@|+~-]*\Z")
 
 ADMIN_ROOM = "admin_room"
 
@@ -19,6 +21,8 @@ Kind = Literal["user", "guest", "role", "entity", "admin", "channel", "other"]
 
 ENTITY_PREFIXES = ("work_order_", "ticket_", "booking_", "assigned_machine_", "machine_", "customer_")
 """Rooms of one business row. Longer prefixes that end like a shorter one come first."""
+
+_GIVEN = ("user_", "guest_", "role_")
 
 
 class InvalidRoomName(ValueError):
@@ -37,7 +41,8 @@ class Room:
 
 def encode(id: str | int) -> str:
     """Percent-encode an id for use inside a room name."""
-    return quote(str(id), safe=_UNRESERVED)
+    text = str(id)
+    return text if _PLAIN.match(text) else quote(text, safe=_UNRESERVED)
 
 
 def user(id: str | int) -> str:
@@ -62,6 +67,11 @@ def ticket(id: str | int) -> str:
 
 def booking(id: str | int) -> str:
     return f"booking_{encode(id)}"
+
+
+def chosen(names: Iterable[str]) -> list[str]:
+    """Return the rooms that people choose to be in: not a personal one, a role's or the administrators'."""
+    return [name for name in names if not name.startswith(_GIVEN) and name != ADMIN_ROOM]
 
 
 def check(name: object) -> str:

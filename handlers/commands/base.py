@@ -37,6 +37,8 @@ class Bucket(Enum):
 
 
 Ack = dict[str, object]
+Answer = dict[str, object]
+"""What goes over the wire: an `Ack` with `success`."""
 Run = Callable[[CommandServices, Session, Any], Coroutine[Any, Any, Ack] | Ack]
 
 

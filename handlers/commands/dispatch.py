@@ -1,14 +1,15 @@
 """One client event: find its command, count it, run it, and always return an acknowledgement."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from handlers.commands import presence, rooms, session, typing
-from handlers.commands.base import Bucket, Command, CommandServices
-from handlers.commands.patience import within
+from handlers.commands.base import Ack, Answer, Bucket, Command, CommandServices
 from realtime.clock import Clock
 from realtime.engine.channel import Session
+from realtime.engine.eager import within
 from realtime.errors import Code, RealtimeError
 from realtime.events import ErrorRaised
 from realtime.metrics import Metrics
@@ -52,40 +53,48 @@ class Dispatcher:
         # One `error` event per person in five seconds is itself a rate.
         self._error_events = RateLimiter(per_minute=60 / ERROR_EVENT_SECONDS, burst=1)
 
-    async def run(self, session: Session, event: str, args: Sequence[object]) -> dict[str, object]:
-        """Return the acknowledgement, ``{success: true, ...}`` or ``{success: false, code, message, error}``."""
-        try:
-            answer = await self._run(session, event, args)
-        except RealtimeError as error:
-            self._outcomes[error.code].inc()
-            return error.ack()
-        except TimeoutError:
-            log.error(
-                "websocket event timed out", sid=session.sid, user=session.identity.id, websocket_event=event[:40]
-            )
-        except Exception as error:
-            log.error(
-                "websocket event failed",
-                sid=session.sid,
-                user=session.identity.id,
-                websocket_event=event[:40],
-                exc_info=error,
-            )
-        else:
-            self._outcomes[OK].inc()
-            return {"success": True, **answer}
-        self._outcomes[Code.INTERNAL].inc()
-        return RealtimeError(Code.INTERNAL, "Internal server error").ack()
+    def run(self, session: Session, event: str, args: Sequence[object]) -> Answer | Coroutine[Any, Any, Answer]:
+        """Return the acknowledgement, ``{success: true, ...}`` or ``{success: false, code, message, error}``.
 
-    async def _run(self, session: Session, event: str, args: Sequence[object]) -> Mapping[str, object]:
+        A command that has to wait for something returns a coroutine of it; most have not, and cost no task.
+        """
+        try:
+            answer = self._start(session, event, args)
+        except Exception as error:  # noqa: BLE001  the top of every command
+            return self._failed(session, event, error)
+        if isinstance(answer, dict):
+            return self._succeeded(answer)
+        return self._finish(session, event, answer)
+
+    def _start(self, session: Session, event: str, args: Sequence[object]) -> Ack | Coroutine[Any, Any, Ack]:
         command = self._commands.get(event)
         self._count(session, event, command.bucket if command else Bucket.MESSAGES)
         if command is None:
             raise RealtimeError(Code.UNKNOWN_EVENT, "Unknown event")
-        answer = command.run(self._services, session, args[0] if args else None)
-        if isinstance(answer, dict):
-            return answer
-        return await within(COMMAND_SECONDS, answer)
+        return command.run(self._services, session, args[0] if args else None)
+
+    async def _finish(self, session: Session, event: str, running: Coroutine[Any, Any, Ack]) -> Answer:
+        try:
+            answer = await within(COMMAND_SECONDS, running)
+        except Exception as error:  # noqa: BLE001  the top of every command
+            return self._failed(session, event, error)
+        return self._succeeded(answer)
+
+    def _succeeded(self, answer: Ack) -> Answer:
+        self._outcomes[OK].inc()
+        return {"success": True, **answer}
+
+    def _failed(self, session: Session, event: str, error: Exception) -> Answer:
+        if isinstance(error, RealtimeError):
+            self._outcomes[error.code].inc()
+            return error.ack()
+        who = {"sid": session.sid, "user": session.identity.id, "websocket_event": event[:40]}
+        if isinstance(error, TimeoutError):
+            log.error("websocket event timed out", **who)
+        else:
+            log.error("websocket event failed", exc_info=error, **who)
+        self._outcomes[Code.INTERNAL].inc()
+        return RealtimeError(Code.INTERNAL, "Internal server error").ack()
 
     def _count(self, session: Session, event: str, bucket: Bucket) -> None:
         """Count the event against its sender's rate. Raises RATE_LIMIT_EXCEEDED; the connection stays."""

@@ -1,17 +1,19 @@
 """The root namespace ``/``."""
 
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 from socketio.exceptions import ConnectionRefusedError as Refused
 
+from handlers.commands.base import Answer
 from handlers.commands.dispatch import Dispatcher
-from handlers.commands.patience import within
 from handlers.http.remote import AddressLimits, remote_address
 from handlers.sockets.connect import ConnectMiddleware
 from realtime.auth import Identity
 from realtime.engine import RealtimeServer
 from realtime.engine.channel import Channel
+from realtime.engine.eager import within
 from realtime.engine.handshake import Handshake
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
@@ -80,11 +82,11 @@ class RootNamespace:
                 self._limits.disconnect(address)
             raise
 
-    async def _event(self, event: str, sid: str, *args: object) -> dict[str, object]:
+    def _event(self, event: str, sid: str, *args: object) -> Answer | Coroutine[Any, Any, Answer]:
         session = self._channel.session(sid)
         if session is None:
             return RealtimeError(Code.AUTH_REQUIRED, "The connection is closed").ack()
-        return await self._dispatcher.run(session, event, args)
+        return self._dispatcher.run(session, event, args)
 
     def _unheard(self, sid: str, event: object, answer: dict[str, object]) -> None:
         session = self._channel.session(sid)

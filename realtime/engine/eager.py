@@ -73,6 +73,19 @@ def start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> "asy
     return task
 
 
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns. Raises TimeoutError when it waits for longer than `seconds`, and then ends it.
+
+    Work that never waits costs no timer.
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration as finished:
+        return finished.value  # type: ignore[no-any-return]
+    async with asyncio.timeout(seconds):
+        return await _go_on(work, awaited)
+
+
 @types.coroutine
 def _go_on(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
     """Wait for what `work` waits for, and hand it what comes of that, to its end."""

@@ -18,6 +18,7 @@ import structlog
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from realtime.engine import packets
+from realtime.engine.eager import within
 from realtime.engine.engineio import EngineServer
 from realtime.engine.frames import COMPRESS_ABOVE, Burst
 from realtime.engine.hub import Limits
@@ -181,8 +182,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
     async def _ask(self, session: EngineSession, sid: str, namespace: str, auth: Any) -> dict[str, Any] | None:
         """Run the connect handler; return what to refuse with, or None."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                accepted = await self._call_connect(session, sid, namespace, auth)
+            accepted = await within(CONNECT_SECONDS, self._call_connect(session, sid, namespace, auth))
         except Refused as error:
             given = error.error_args
             return given if isinstance(given, dict) else {"message": str(given)}

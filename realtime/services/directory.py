@@ -1,6 +1,7 @@
 """Users ever seen, and what a person may do given their token and what an administrator set since."""
 
-from collections import OrderedDict
+import functools
+from dataclasses import replace
 
 import structlog
 
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 CACHE_SIZE = 50_000
 ADMIN_AUDIENCE = f"room:{names.ADMIN_ROOM}"
+_NONE: frozenset[str] = frozenset()
 
 
 class Directory:
@@ -25,7 +27,7 @@ class Directory:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._seen: OrderedDict[str, tuple[Seen, User]] = OrderedDict()
+        self._seen: dict[str, Identity] = {}
         self._set_roles: dict[str, tuple[str, float]] = {}
         self._admin_readers: set[Principal] = set()
 
@@ -40,14 +42,14 @@ class Directory:
         return Member(
             id=identity.id,
             guest=identity.guest,
-            roles=frozenset({identity.role, role} if newer else {identity.role}),
+            roles=_roles(identity.role, role) if newer else _roles(identity.role),
             audience=role if newer else identity.role,
             grants=identity.grants,
         )
 
     async def see(self, identity: Identity) -> None:
         """Record whom a token names. A database that cannot write does not keep people out."""
-        if identity.guest:
+        if identity.guest or self._says_nothing_new(identity):
             return
         seen = Seen(
             id=identity.id,
@@ -57,10 +59,6 @@ class Directory:
             email=identity.email,
             issued_at=identity.issued_at,
         )
-        cached = self._seen.get(identity.id)
-        if cached is not None and cached[0] == seen:
-            self._seen.move_to_end(identity.id)
-            return
         set_before = self._set_roles.get(identity.id)
         try:
             user = await self._store.touch_user(seen, now=self._clock())
@@ -72,7 +70,21 @@ class Directory:
         except StoreUnavailable:
             log.warning("directory not updated: the database is not available", user=identity.id)
             return
-        self._remember(seen, user)
+        self._remember(identity)
+
+    def _says_nothing_new(self, identity: Identity) -> bool:
+        """Whether the store knows all of a token. When it was issued matters to roles that an administrator set."""
+        known = self._seen.get(identity.id)
+        if known is None:
+            return False
+        same = (
+            known.wire_id == identity.wire_id
+            and type(known.wire_id) is type(identity.wire_id)
+            and known.role == identity.role
+            and known.name == identity.name
+            and known.email == identity.email
+        )
+        return same and (known.issued_at == identity.issued_at or identity.id not in self._set_roles)
 
     async def _hold_admin_audience(self, user: User) -> None:
         """Notifications to the admin room reach administrators who are offline, too."""
@@ -85,10 +97,10 @@ class Directory:
             await self._store.drop_membership(principal, ADMIN_AUDIENCE)
             self._admin_readers.discard(principal)
 
-    def _remember(self, seen: Seen, user: User) -> None:
-        self._seen[seen.id] = (seen, user)
+    def _remember(self, identity: Identity) -> None:
+        self._seen[identity.id] = replace(identity, grants=_NONE) if identity.grants else identity
         if len(self._seen) > CACHE_SIZE:
-            self._seen.popitem(last=False)
+            del self._seen[next(iter(self._seen))]
 
     async def user(self, id: str) -> User | None:
         return await self._store.user(id)
@@ -97,7 +109,7 @@ class Directory:
         """Return a user's id with the JSON type that their client expects."""
         cached = self._seen.get(id)
         if cached is not None:
-            return cached[0].wire_id
+            return cached.wire_id
         user = await self._store.user(id)
         return user.wire_id if user else wire_id(id)
 
@@ -109,3 +121,9 @@ class Directory:
         self._seen.pop(id, None)
         await self._hold_admin_audience(user)
         return user
+
+
+@functools.lru_cache(maxsize=1024)
+def _roles(*roles: str) -> frozenset[str]:
+    """One set for everybody of a role: there are many people and few roles."""
+    return frozenset(roles)

@@ -75,7 +75,7 @@ class PresenceService:
         person = session.person
         self._people[person.id] = person
         now = self._clock()
-        if person.id in self._roster.connect(person.id, session.sid, now).online:
+        if self._roster.connect(person.id, session.sid, now).online and self._scope != "none":
             self._announce(CameOnline(now, person), Audience.all_users(without=person.id))
             self._tell_admins(person)
 
@@ -84,16 +84,15 @@ class PresenceService:
         if session.identity.guest:
             return
         user = session.identity.id
-        shared = self._shared.get(user, frozenset()) | _entity_rooms(rooms)
         if self._scope == "rooms":
-            self._shared[user] = shared
+            self._shared[user] = self._shared.get(user, frozenset()).union(names.chosen(rooms))
         self._roster.disconnect(user, session.sid, self._clock())
 
     def joined(self, session: Session, rooms: Iterable[str]) -> None:
         """With the scope `rooms`, those who share a new room learn that the person is online."""
         if self._scope != "rooms" or session.identity.guest:
             return
-        for room in _entity_rooms(rooms):
+        for room in dict.fromkeys(names.chosen(rooms)):
             event = CameOnline(self._clock(), session.person)
             self._fanout.submit(
                 ("joined", room, session.identity.id), event, Audience.room(room, without=session.identity.id)
@@ -141,7 +140,7 @@ class PresenceService:
         if self._scope == "none":
             return
         if self._scope == "rooms":
-            rooms = self._shared.get(person.id, frozenset()) | _entity_rooms(self._rooms_of(person.id))
+            rooms = self._shared.get(person.id, frozenset()).union(names.chosen(self._rooms_of(person.id)))
             audience = Audience.room(*rooms, names.ADMIN_ROOM, without=person.id)
         self._fanout.submit((kind, person.id), event, audience)
 
@@ -213,11 +212,6 @@ class PresenceService:
 
     def __len__(self) -> int:
         return len(self._roster)
-
-
-def _entity_rooms(rooms: Iterable[str]) -> frozenset[str]:
-    """Rooms that people chose to be in: not the personal one, a role's or the administrators'."""
-    return frozenset(r for r in rooms if not r.startswith(("user_", "guest_", "role_")) and r != names.ADMIN_ROOM)
 
 
 def checked_status(status: object) -> str:

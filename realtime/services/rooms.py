@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import structlog
 from realtime.clock import Clock
 from realtime.engine.channel import Channel, Session
 from realtime.errors import Code, RealtimeError, StoreUnavailable
-from realtime.models import JsonObject, Principal, user_principal
+from realtime.models import JsonObject, MembershipChange, Principal, user_principal
 from realtime.services.directory import Directory
 from realtime.store.base import Store
 from rooms import names
@@ -40,7 +41,7 @@ class CountWatcher(Protocol):
 
 
 class Leavers(Protocol):
-    """Told when a connection is no longer in a room."""
+    """Told when a connection that goes on is no longer in a room."""
 
     def left_room(self, sid: str, room: str) -> None: ...
 
@@ -98,11 +99,15 @@ class RoomService:
 
     async def start(self) -> None:
         """End the subscriptions of connections that a crash has ended; those of people named by a row go on."""
-        for reader, audience in await self._store.open_memberships(AUDIENCE_PREFIX):
-            room = names.parse(audience.removeprefix(AUDIENCE_PREFIX))
-            if room.kind == "admin" or await self._is_named(room, reader.removeprefix("user:")):
-                continue
-            await self._store.close_membership(reader, audience, now=self._clock())
+        left = await self._store.open_memberships(AUDIENCE_PREFIX)
+        await self._store.change_memberships(
+            [
+                _closing(reader, names.parse(audience.removeprefix(AUDIENCE_PREFIX)))
+                for reader, audience in left
+                if audience != f"{AUDIENCE_PREFIX}{names.ADMIN_ROOM}"
+            ],
+            now=self._clock(),
+        )
 
     async def may_join(self, member: Member, room: Room) -> bool:
         decision = decide(member, room)
@@ -135,10 +140,8 @@ class RoomService:
             raise RealtimeError(Code.FORBIDDEN, "The connection is closed")
         if len({room.name for room in rooms} - membership.rooms(session.sid)) > membership.space(session.sid):
             raise RealtimeError(Code.ROOM_LIMIT, f"A connection may be in {membership.max_rooms} rooms")
-        entered = [room for room in rooms if membership.enter(session.sid, room.name)]
-        for room in entered:
-            if membership.is_in(session.sid, room.name):  # it may be lost while the one before is stored
-                await self._subscribe(session, room)
+        entered = [room.name for room in rooms if membership.enter(session.sid, room.name)]
+        self._subscribe(session, entered)
         return [room.name for room in rooms]
 
     async def _authorised(self, session: Session, wanted: Sequence[object]) -> list[Room]:
@@ -157,8 +160,8 @@ class RoomService:
         for room in rooms:
             if room.kind in ("user", "guest") and room.id == session.identity.id:
                 raise RealtimeError(Code.ROOM_FORBIDDEN, "The personal room cannot be left")
-            if self._channel.membership.leave(session.sid, room.name):
-                await self._after_leaving(session, room.name)
+            if self._take_out(session, room.name):
+                self._unsubscribe(session, [room.name])
         return [room.name for room in rooms]
 
     def of(self, session: Session) -> list[str]:
@@ -171,31 +174,38 @@ class RoomService:
             raise RealtimeError(Code.ROOM_FORBIDDEN, f"Join {room.name} first")
         return room
 
-    async def _subscribe(self, session: Session, room: Room) -> None:
-        """From now on the person receives what is sent to the room's audience."""
-        if session.identity.guest or room.kind not in ("entity", "other", "channel"):
-            return
-        try:
-            await self._open(session.identity.principal, session.identity.id, room.name)
-        except StoreUnavailable:
-            log.warning("room subscription not stored: the database is not available", sid=session.sid)
-
-    async def _after_leaving(self, session: Session, name: str) -> None:
-        for leavers in self._leavers:
-            leavers.left_room(session.sid, name)
-        room = parse_room(name)
+    def _subscribe(self, session: Session, rooms: Iterable[str]) -> None:
+        """From now on the person receives what is sent to the rooms' audiences."""
         identity = session.identity
-        if identity.guest or room.kind not in ("entity", "other", "channel"):
+        if identity.guest:
             return
-        if self._is_inside(identity.id, name):
+        audiences = [f"{AUDIENCE_PREFIX}{name}" for name in names.chosen(rooms)]
+        self._change(session, [MembershipChange(identity.principal, audience, open=True) for audience in audiences])
+
+    def _unsubscribe(self, session: Session, rooms: Iterable[str]) -> None:
+        """End what being in rooms gave, unless another tab is there or the row names the person."""
+        identity = session.identity
+        if identity.guest:
             return
-        try:
-            # Another tab may have joined while we asked; its subscription is younger than this check.
-            if not await self._is_named(room, identity.id) and not self._is_inside(identity.id, name):
-                await self._store.close_membership(identity.principal, f"{AUDIENCE_PREFIX}{name}", now=self._clock())
-                self._count_may_have_changed(identity.id)
-        except StoreUnavailable:
-            log.warning("room subscription not ended: the database is not available", sid=session.sid)
+        left = [parse_room(name) for name in names.chosen(rooms) if not self._is_inside(identity.id, name)]
+        self._change(session, [_closing(identity.principal, room) for room in left])
+
+    def _change(self, session: Session, changes: Sequence[MembershipChange]) -> None:
+        """Nobody has to wait for the result: it comes before whatever the store is asked next."""
+        if changes:
+            asked = self._store.change_memberships(changes, now=self._clock())
+            asked.add_done_callback(functools.partial(self._changed, session, changes[0].open))
+
+    def _changed(self, session: Session, opened: bool, asked: "asyncio.Future[frozenset[Principal]]") -> None:
+        if asked.cancelled():
+            return
+        error = asked.exception()
+        if isinstance(error, StoreUnavailable):
+            log.warning("room subscription not stored: the database is not available", sid=session.sid, opened=opened)
+        elif error is not None:
+            log.error("room subscription not stored", sid=session.sid, opened=opened, exc_info=error)
+        elif asked.result() or not opened:
+            self._count_may_have_changed(session.identity.id)
 
     async def named(self, users: Iterable[str], room: str) -> None:
         """Subscribe people whom a row has begun to name: they receive what is sent to its room."""
@@ -217,13 +227,20 @@ class RoomService:
         if await self._store.open_membership(principal, f"{AUDIENCE_PREFIX}{room}", now=self._clock()):
             self._count_may_have_changed(user)
 
-    async def disconnected(self, session: Session, rooms: Iterable[str]) -> None:
-        """End the subscriptions of a connection that is gone."""
-        for name in rooms:
-            await self._after_leaving(session, name)
+    def disconnected(self, session: Session, rooms: Iterable[str]) -> None:
+        """End the subscriptions of a connection that is gone and was in `rooms`."""
+        self._unsubscribe(session, rooms)
 
     def _is_inside(self, user: str, room: str) -> bool:
-        return any(self._channel.membership.is_in(session.sid, room) for session in self._channel.of_user(user))
+        membership = self._channel.membership
+        return any(
+            membership.is_in(sid, room) and self._owns(sid, user) for sid in membership.members(names.user(user))
+        )
+
+    def _owns(self, sid: str, user: str) -> bool:
+        """An administrator may be in anybody's personal room without being them."""
+        session = self._channel.session(sid)
+        return session is not None and not session.identity.guest and session.identity.id == user
 
     async def recheck_room(self, name: str) -> None:
         """Take out everybody who may no longer be in a room whose row has changed."""
@@ -291,10 +308,13 @@ class RoomService:
             await self._store.drop_membership(session.identity.principal, f"{AUDIENCE_PREFIX}{room.name}")
             self._count_may_have_changed(session.identity.id)
 
-    def _take_out(self, session: Session, name: str) -> None:
-        if self._channel.membership.leave(session.sid, name):
+    def _take_out(self, session: Session, name: str) -> bool:
+        """Return whether the connection was in the room."""
+        was_inside = self._channel.membership.leave(session.sid, name)
+        if was_inside:
             for leavers in self._leavers:
                 leavers.left_room(session.sid, name)
+        return was_inside
 
 
 def audience_of(room: Room) -> str:
@@ -302,6 +322,13 @@ def audience_of(room: Room) -> str:
     if room.kind in ("user", "guest"):
         raise RealtimeError(Code.INVALID_PAYLOAD, "Name a person by userId, not by their room")
     return f"role:{room.id}" if room.kind == "role" else f"{AUDIENCE_PREFIX}{room.name}"
+
+
+def _closing(reader: Principal, room: Room) -> MembershipChange:
+    """Return the end of a subscription, which goes on while the room's row names the reader."""
+    kind = ENTITY_KINDS.get(room.prefix)
+    row = None if kind is None else (kind, room.id)
+    return MembershipChange(reader, f"{AUDIENCE_PREFIX}{room.name}", open=False, unless_named=row)
 
 
 def _check_number(wanted: Sequence[object]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import heapq
 
 import structlog
+from prometheus_client import Counter
 
 from realtime.auth import Identity
 from realtime.clock import Clock
@@ -46,6 +47,9 @@ class SessionService:
         self._publisher = publisher
         self._clock = clock
         self._metrics = metrics
+        self._accepted = metrics.connects.labels("accepted")
+        self._ended: dict[str, Counter] = {}
+        metrics.connections.labels(channel.namespace).set_function(lambda: len(channel))
         self._expiries: list[tuple[float, str]] = []
 
     async def open(self, sid: str, identity: Identity, address: str) -> Session:
@@ -56,23 +60,22 @@ class SessionService:
         self._channel.admit(session, auto_rooms(member))
         self._watch_expiry(session)
         self._presence.connected(session)
-        self._metrics.connects.labels("accepted").inc()
-        self._metrics.connections.labels(self._channel.namespace).set(len(self._channel))
+        self._accepted.inc()
         return session
 
     async def close(self, sid: str, reason: str) -> None:
-        """Undo `open`. The connection is still in its rooms, so that they can be told."""
+        """Undo `open`, without ever waiting. The connection is still in its rooms, so that they can be told."""
         session = self._channel.session(sid)
         if session is None:
             return
-        rooms = set(self._channel.membership.rooms(sid))
         self._typing.disconnected(session)
-        self._channel.membership.remove(sid)
+        rooms = self._channel.membership.remove(sid)
         self._channel.release(sid)
         self._presence.disconnected(session, rooms)
-        self._metrics.disconnects.labels(reason).inc()
-        self._metrics.connections.labels(self._channel.namespace).set(len(self._channel))
-        await self._rooms.disconnected(session, rooms)
+        self._rooms.disconnected(session, rooms)
+        if reason not in self._ended:  # looking a counter up costs more than counting; there are few reasons
+            self._ended[reason] = self._metrics.disconnects.labels(reason)
+        self._ended[reason].inc()
 
     async def refresh(self, session: Session, identity: Identity) -> None:
         """Take over a new token of the same principal. Raises USER_MISMATCH."""

@@ -10,6 +10,7 @@ Rules for every implementation (tests/conformance/ proves them):
 - Raises StoreUnavailable when the database cannot answer, StoreRefused when it must not be opened.
 """
 
+from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from realtime.models import (
     EntityQuery,
     InboxQuery,
     JsonObject,
+    MembershipChange,
     Notification,
     Principal,
     Replay,
@@ -91,6 +93,16 @@ class InboxStore(Protocol):
 
     async def close_membership(self, reader: Principal, audience: str, *, now: float) -> None:
         """End what the reader receives; what they received before stays visible."""
+        ...
+
+    def change_memberships(self, changes: Sequence[MembershipChange], *, now: float) -> Future[frozenset[Principal]]:
+        """Open and close in the given order, all or nothing, as `open_membership` and `close_membership` do.
+
+        Takes effect in the order of calls, awaited or not: what this store is asked to write later comes after it,
+        and so does what it is asked to read of these readers' notifications and of memberships. Calls of the same
+        few milliseconds may be committed together. Never raises: failures are the future's.
+        Returns the readers for whom `late_join` rows of before have become visible, or are so no more.
+        """
         ...
 
     async def drop_membership(self, reader: Principal, audience: str) -> None:

@@ -3,6 +3,7 @@
 What each method does is in the sqlite_* modules, as functions of a connection; here is only who runs them.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from realtime.models import (
     EntityQuery,
     InboxQuery,
     JsonObject,
+    MembershipChange,
     Notification,
     Principal,
     Replay,
@@ -31,6 +33,7 @@ from realtime.store import sqlite_membership as membership
 from realtime.store import sqlite_publish as publish
 from realtime.store import sqlite_upkeep as upkeep
 from realtime.store.sqlite_file import DatabaseFile
+from realtime.store.sqlite_gathering import Gathering
 from realtime.store.sqlite_readers import Readers
 from realtime.store.sqlite_writer import Work, Writer
 
@@ -53,6 +56,8 @@ class SqliteStore:
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._boot = ""
+        self._changes = Gathering(self._change_memberships)
+        self._tokens = Gathering(self._touch_users)
 
     @property
     def commits(self) -> int:
@@ -75,6 +80,7 @@ class SqliteStore:
         self._writer = writer
 
     async def close(self) -> None:
+        self._changes.hand_over()
         if self._readers is not None:
             await self._readers.stop()
         if self._writer is not None:
@@ -110,12 +116,15 @@ class SqliteStore:
         return await self._write(lambda db: publish.add(db, targets, message, now=now))
 
     async def inbox(self, reader: Principal, query: InboxQuery, *, now: float) -> tuple[list[Notification], int]:
+        await self._settle(lambda change: change.reader == reader)
         return await self._read(lambda db: inbox.page(db, reader, query, now=now))
 
     async def notification(self, reader: Principal, id: int, *, now: float) -> Notification | None:
+        await self._settle(lambda change: change.reader == reader)
         return await self._read(lambda db: inbox.notification(db, reader, id, now=now))
 
     async def unread_count(self, reader: Principal, *, now: float) -> int:
+        await self._settle(lambda change: change.reader == reader)
         return await self._read(lambda db: inbox.unread_count(db, reader, now=now))
 
     async def set_read(self, reader: Principal, id: int, read: bool, *, now: float) -> Notification | None:
@@ -128,6 +137,7 @@ class SqliteStore:
         return await self._write(lambda db: inbox.delete(db, reader, id, now=now))
 
     async def readers(self, audience: str) -> list[Principal]:
+        await self._settle(lambda change: change.audience == audience)
         return await self._read(lambda db: membership.readers(db, audience))
 
     async def open_membership(self, reader: Principal, audience: str, *, now: float) -> bool:
@@ -136,13 +146,25 @@ class SqliteStore:
     async def close_membership(self, reader: Principal, audience: str, *, now: float) -> None:
         await self._write(lambda db: membership.close(db, reader, audience))
 
+    def change_memberships(
+        self, changes: Sequence[MembershipChange], *, now: float
+    ) -> asyncio.Future[frozenset[Principal]]:
+        return self._changes.add(changes)
+
+    def _change_memberships(
+        self, calls: Sequence[Sequence[MembershipChange]]
+    ) -> asyncio.Future[Sequence[frozenset[Principal]]]:
+        return self._submit(lambda db: membership.change(db, calls))
+
     async def drop_membership(self, reader: Principal, audience: str) -> None:
         await self._write(lambda db: membership.drop(db, reader, audience))
 
     async def audiences_of(self, reader: Principal, prefix: str) -> list[str]:
+        await self._settle(lambda change: change.reader == reader)
         return await self._read(lambda db: membership.audiences_of(db, reader, prefix))
 
     async def open_memberships(self, prefix: str) -> list[tuple[Principal, str]]:
+        await self._settle(lambda change: change.audience.startswith(prefix))
         return await self._read(lambda db: membership.open_ones(db, prefix))
 
     async def add_drafts(
@@ -197,11 +219,20 @@ class SqliteStore:
         return await self._write(lambda db: rows.create(db, kind, build, name_fields))
 
     async def touch_user(self, seen: Seen, *, now: float) -> User:
+        return await self._tokens.add((seen, now))
+
+    def _touch_users(self, tokens: Sequence[tuple[Seen, float]]) -> asyncio.Future[Sequence[User]]:
+        return asyncio.ensure_future(self._touch(tokens))
+
+    async def _touch(self, tokens: Sequence[tuple[Seen, float]]) -> Sequence[User]:
         """Reads first: almost every connection brings a token that says nothing new."""
-        old = await self.user(seen.id)
-        if old is not None and directory.same(old, directory.seen_again(old, seen, now=now)):
-            return old
-        return await self._write(lambda db: directory.touch(db, seen, now=now))
+        found = await self._read(lambda db: directory.users(db, [seen.id for seen, _ in tokens]))
+        known = {user.id: user for user in found}
+        for seen, now in tokens:
+            old = known.get(seen.id)
+            if old is None or not directory.same(old, directory.seen_again(old, seen, now=now)):
+                return await self._write(lambda db: directory.touch(db, tokens))
+        return [known[seen.id] for seen, _ in tokens]
 
     async def user(self, id: str) -> User | None:
         return await self._read(lambda db: directory.user(db, id))
@@ -225,10 +256,18 @@ class SqliteStore:
     async def forget_request(self, principal: Principal, key: str) -> None:
         await self._write(lambda db: upkeep.forget_request(db, principal, key))
 
+    async def _settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
+        """Let what is read now come after the changes of memberships that it depends on."""
+        await self._changes.settle(lambda changes: any(map(concerns, changes)))
+
     async def _write(self, work: Work[T]) -> T:
+        self._changes.hand_over()  # whoever asks now comes after them
+        return await self._submit(work)
+
+    def _submit(self, work: Work[T]) -> asyncio.Future[T]:
         if self._writer is None:
             raise StoreUnavailable("The database is not open")
-        return await self._writer.submit(work)
+        return self._writer.submit(work)
 
     async def _read(self, work: Work[T]) -> T:
         if self._readers is None:

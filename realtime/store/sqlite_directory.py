@@ -3,11 +3,11 @@
 # ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from realtime.models import Seen, User, user_principal, wire_id
+from realtime.models import MembershipChange, Seen, User, user_principal, wire_id
 from realtime.store import sqlite_membership as membership
 from realtime.store.sqlite_rows import dumps, loads
 
@@ -19,6 +19,12 @@ NEW_ROLE = "user"
 def user(db: sqlite3.Connection, id: str) -> User | None:
     row = db.execute(f"SELECT {USER} FROM user WHERE id = ?", (id,)).fetchone()
     return _user(row) if row else None
+
+
+def users(db: sqlite3.Connection, ids: Collection[str]) -> list[User]:
+    """Return those that are known, in no order. At most SQLite's 32,766 ids."""
+    marks = ",".join("?" * len(ids))
+    return [_user(row) for row in db.execute(f"SELECT {USER} FROM user WHERE id IN ({marks})", [*ids])]
 
 
 def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
@@ -42,12 +48,17 @@ def same(old: User | None, new: User) -> bool:
     return old == new and old is not None and type(old.wire_id) is type(new.wire_id)
 
 
-def touch(db: sqlite3.Connection, seen: Seen, *, now: float) -> User:
-    old = user(db, seen.id)
-    new = seen_again(old, seen, now=now)
-    if not same(old, new):
-        _save(db, old, new)
-    return new
+def touch(db: sqlite3.Connection, tokens: Sequence[tuple[Seen, float]]) -> list[User]:
+    """Record tokens, each with the time at which it came, in order. Returns the users as each token left them."""
+    before = {old.id: old for old in users(db, [seen.id for seen, _ in tokens])}
+    after: dict[str, User] = {}
+    touched = []
+    for seen, now in tokens:
+        after[seen.id] = seen_again(after.get(seen.id, before.get(seen.id)), seen, now=now)
+        touched.append(after[seen.id])
+    changed = [(before.get(id), new) for id, new in after.items() if not same(before.get(id), new)]
+    _save(db, changed)
+    return touched
 
 
 def set_user(db: sqlite3.Connection, id: str, *, role: str | None, name: str | None, now: float) -> User:
@@ -58,7 +69,7 @@ def set_user(db: sqlite3.Connection, id: str, *, role: str | None, name: str | N
         new = replace(new, role=role, role_set_at=now)
     if name is not None:
         new = replace(new, name=name)
-    _save(db, old, new)
+    _save(db, [(old, new)])
     return new
 
 
@@ -74,22 +85,32 @@ def roles_set(db: sqlite3.Connection) -> dict[str, tuple[str, float]]:
     return {id: (role, role_set_at) for id, role, role_set_at in found}
 
 
-def _save(db: sqlite3.Connection, old: User | None, new: User) -> None:
-    """Write a user; the memberships follow the role."""
+def _save(db: sqlite3.Connection, changed: Sequence[tuple[User | None, User]]) -> None:
+    """Write users, at most SQLite's 32,766 values; the memberships follow the roles."""
+    if not changed:
+        return
+    row = f"({','.join('?' * len(USER.split(',')))})"
     db.execute(
-        f"REPLACE INTO user ({USER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            new.id, dumps(new.wire_id), new.role, new.name, new.email, new.status,
-            new.first_seen, new.last_seen, new.role_set_at,
-        ),
+        f"REPLACE INTO user ({USER}) VALUES {','.join([row] * len(changed))}",
+        [column for _, new in changed for column in _columns(new)],
+    )
+    opened = []
+    for old, new in changed:
+        principal = user_principal(new.id)
+        if old is None:
+            opened.append(MembershipChange(principal, "all", open=True))
+        elif old.role != new.role:
+            membership.drop(db, principal, f"role:{old.role}")
+        if old is None or old.role != new.role:
+            opened.append(MembershipChange(principal, f"role:{new.role}", open=True))
+    membership.change(db, [opened])
+
+
+def _columns(user: User) -> tuple[object, ...]:
+    return (
+        user.id, dumps(user.wire_id), user.role, user.name, user.email, user.status,
+        user.first_seen, user.last_seen, user.role_set_at,
     )  # fmt: skip
-    principal = user_principal(new.id)
-    if old is None:
-        membership.open_(db, principal, "all")
-    elif old.role != new.role:
-        membership.drop(db, principal, f"role:{old.role}")
-    if old is None or old.role != new.role:
-        membership.open_(db, principal, f"role:{new.role}")
 
 
 def _user(row: tuple[Any, ...]) -> User:

@@ -7,12 +7,27 @@ received and not with every join and leave.
 # ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
 
 import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from realtime.models import Principal
+from realtime.models import MembershipChange, Principal
 from realtime.store.sqlite_rows import head
 
 HEARD_NOTHING = """NOT EXISTS (
     SELECT 1 FROM log WHERE log.audience = membership.audience AND log.seq > membership.from_seq)"""
+
+CHANGES_MAX = 1000
+"""Changes in one statement: five values each, and SQLite binds 32,766 at most."""
+
+# The interval of each change that is open now. CROSS JOIN keeps the order: the changes first, each found by its key.
+STILL_OPEN = """FROM change CROSS JOIN membership AS m
+    ON m.reader = change.reader AND m.audience = change.audience AND m.to_seq IS NULL"""
+
+IS_NAMED = """EXISTS (SELECT 1 FROM entity_name AS n
+    WHERE n.kind = change.kind AND n.id = change.id AND 'user:' || n.user = change.reader)"""
+
+Key = tuple[Principal, str]
+T = TypeVar("T")
 
 
 def readers(db: sqlite3.Connection, audience: str) -> list[Principal]:
@@ -47,6 +62,83 @@ def close(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
     mine = "reader = :reader AND audience = :audience AND to_seq IS NULL"
     db.execute(f"DELETE FROM membership WHERE {mine} AND {HEARD_NOTHING}", values)
     db.execute(f"UPDATE membership SET to_seq = :head WHERE {mine}", values)
+
+
+def change(db: sqlite3.Connection, calls: Sequence[Sequence[MembershipChange]]) -> list[frozenset[Principal]]:
+    """Do what all calls want, in order, in few statements. Returns for each whose late-join rows came or went.
+
+    Nothing is published in between, so of several changes of one key the last one counts, and an opening before it.
+    """
+    last = {(one.reader, one.audience): one for call in calls for one in call}
+    opened = dict.fromkeys((one.reader, one.audience) for call in calls for one in call if one.open)
+    closed = [one for one in last.values() if not one.open]
+    late = _late(db, {audience for _, audience in last})
+    stirred: set[Key] = set()
+    for some in _pieces(list(opened)):
+        stirred |= _open_some(db, some, late)
+    for some_changes in _pieces(closed):
+        stirred |= _close_some(db, some_changes, late)
+    return [frozenset(one.reader for one in call if (one.reader, one.audience) in stirred) for call in calls]
+
+
+def _pieces(everything: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (everything[start : start + CHANGES_MAX] for start in range(0, len(everything), CHANGES_MAX))
+
+
+def _late(db: sqlite3.Connection, audiences: Iterable[str]) -> set[str]:
+    """Return those audiences that have late-join rows. Mostly there are none at all."""
+    if db.execute("SELECT 1 FROM log WHERE late_join = 1 LIMIT 1").fetchone() is None:
+        return set()
+    waiting = "SELECT 1 FROM log WHERE audience = ? AND late_join = 1 LIMIT 1"
+    return {audience for audience in audiences if db.execute(waiting, (audience,)).fetchone()}
+
+
+def _open_some(db: sqlite3.Connection, keys: Sequence[Key], late: set[str]) -> set[Key]:
+    """As `open_`, for many keys."""
+    change = f"WITH change (reader, audience) AS (VALUES {_marks(2, len(keys))})"
+    values = [value for key in keys for value in key]
+    start = head(db, "log")
+    waiting = {key for key in keys if key[1] in late}
+    if waiting:
+        waiting -= set(db.execute(f"{change} SELECT m.reader, m.audience {STILL_OPEN}", values))
+    db.execute(
+        f"""{change} UPDATE membership SET to_seq = NULL WHERE (reader, audience, from_seq) IN (
+            SELECT m.reader, m.audience, m.from_seq FROM change CROSS JOIN membership AS m
+            ON m.reader = change.reader AND m.audience = change.audience AND m.to_seq = ?)""",
+        (*values, start),
+    )
+    db.execute(
+        f"""{change} INSERT INTO membership SELECT reader, audience, ?, NULL FROM change
+            WHERE NOT EXISTS (SELECT 1 FROM membership AS m
+            WHERE m.reader = change.reader AND m.audience = change.audience AND m.to_seq IS NULL)""",
+        (*values, start),
+    )
+    return waiting
+
+
+def _close_some(db: sqlite3.Connection, changes: Sequence[MembershipChange], late: set[str]) -> set[Key]:
+    """As `close`, for many keys."""
+    change = f"WITH change (reader, audience, kind, id) AS (VALUES {_marks(4, len(changes))})"
+    values = [value for one in changes for value in (one.reader, one.audience, *(one.unless_named or (None, None)))]
+    ending = f"SELECT m.reader, m.audience, m.from_seq {STILL_OPEN} WHERE NOT {IS_NAMED}"
+    vanishing: set[Key] = set()
+    if late:
+        found = db.execute(f"{change} {ending}", values)
+        vanishing = {(reader, audience) for reader, audience, _ in found if audience in late}
+    db.execute(
+        f"""{change} DELETE FROM membership WHERE (reader, audience, from_seq) IN ({ending}) AND {HEARD_NOTHING}""",
+        values,
+    )
+    db.execute(
+        f"{change} UPDATE membership SET to_seq = ? WHERE (reader, audience, from_seq) IN ({ending})",
+        (*values, head(db, "log")),
+    )
+    return vanishing
+
+
+def _marks(width: int, count: int) -> str:
+    row = f"({','.join('?' * width)})"
+    return ",".join([row] * count)
 
 
 def open_ones(db: sqlite3.Connection, prefix: str) -> list[tuple[Principal, str]]:

@@ -9,6 +9,7 @@ import pytest
 from realtime.models import (
     Content,
     InboxQuery,
+    MembershipChange,
     Target,
 )
 from realtime.store.base import Store
@@ -37,7 +38,8 @@ class _InboxRun:
     async def run(self, steps: int) -> None:
         actions: list[Callable[[], Awaitable[None]]] = [
             self._add, self._add, self._add, self._draft, self._publish, self._open, self._open, self._close,
-            self._drop, self._set_read, self._set_read, self._mark_all, self._mark_up_to, self._delete,
+            self._change, self._change, self._drop, self._set_read, self._set_read, self._mark_all, self._mark_up_to,
+            self._delete,
         ]  # fmt: skip
         for _ in range(steps):
             self.now += self.rng.choice((0.0, 1.0, 2.0))
@@ -93,6 +95,14 @@ class _InboxRun:
         reader, key = self.rng.choice(self.readers), self.rng.choice(self.keys)
         await self.store.close_membership(reader, key, now=self.now)
         self.model.members.discard((reader, key))
+
+    async def _change(self) -> None:
+        changes = []
+        for _ in range(self.rng.randint(1, 6)):
+            pair = self.rng.choice(self.readers), self.rng.choice(self.keys)
+            changes.append(MembershipChange(*pair, open=self.rng.random() < 0.6))
+            (self.model.members.add if changes[-1].open else self.model.members.discard)(pair)
+        await self.store.change_memberships(changes, now=self.now)
 
     async def _drop(self) -> None:
         if self.rng.random() < 0.4:

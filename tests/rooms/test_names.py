@@ -127,3 +127,9 @@ def test_a_room_has_one_spelling(name: str) -> None:
 def test_escapes_that_are_not_utf8_are_refused(name: str) -> None:
     with pytest.raises(InvalidRoomName):
         names.parse(name)
+
+
+def test_chosen_rooms_are_those_that_nobody_is_in_by_being_connected() -> None:
+    given = ["user_1", "guest_1", "role_user", names.ADMIN_ROOM]
+    chosen = ["work_order_1", "customer_user_1", "channel:a", "lobby", "userland"]
+    assert names.chosen([*given, *chosen]) == chosen

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from realtime.errors import StoreUnavailable
-from realtime.models import Change, Content, InboxQuery, JsonObject, Seen, Stored, Target
+from realtime.errors import RealtimeError, StoreUnavailable
+from realtime.models import Change, Content, InboxQuery, JsonObject, MembershipChange, Seen, Stored, Target
 from realtime.store import sqlite_file, sqlite_readers, sqlite_writer
 from realtime.store.sqlite import SqliteStore
 
@@ -159,7 +159,49 @@ async def test_a_token_that_says_nothing_new_is_not_written(store: SqliteStore) 
     assert store.jobs == jobs + 1
 
 
+def opening(reader: str) -> MembershipChange:
+    return MembershipChange(reader, "room:a", open=True)
+
+
+async def test_a_crowd_shares_one_job(store: SqliteStore) -> None:
+    jobs = store.jobs
+    tokens = [Seen(str(n), n, "user", None, None, 0.0) for n in range(100)]
+    await asyncio.gather(*(store.touch_user(seen, now=1.0) for seen in tokens))
+    await asyncio.gather(*(store.change_memberships([opening(f"user:{n}")], now=1.0) for n in range(100)))
+    assert store.jobs == jobs + 2
+
+
+async def test_who_cannot_be_stored_does_not_harm_the_crowd(store: SqliteStore) -> None:
+    broken = "user:\ud800"
+    results = await asyncio.gather(
+        *(store.change_memberships([opening(reader)], now=1.0) for reader in (ANN, broken, "user:2")),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, RealtimeError) for result in results] == [False, True, False]
+    assert await store.readers("room:a") == [ANN, "user:2"]
+
+
+async def test_who_stops_waiting_does_not_stop_the_crowd(store: SqliteStore) -> None:
+    asked = [store.change_memberships([opening(reader)], now=1.0) for reader in (ANN, "user:2")]
+    asked[0].cancel()
+    await asked[1]
+    assert await store.readers("room:a") == [ANN, "user:2"]
+
+
 # --- Failures of the disk
+
+
+async def test_a_full_disk_fails_the_whole_crowd_and_nobody_after_it(store: SqliteStore) -> None:
+    await store.limit_pages(1)
+    crowd = [[opening(f"user:{number}-{'x' * 200}") for number in range(start, 1000, 4)] for start in range(4)]
+    results = await asyncio.gather(
+        *(store.change_memberships(changes, now=1.0) for changes in crowd), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [StoreUnavailable] * 4
+    assert await store.readers("room:a") == []
+    await store.limit_pages(None)
+    await asyncio.gather(*(store.change_memberships(changes, now=1.0) for changes in crowd))
+    assert len(await store.readers("room:a")) == 1000
 
 
 async def test_a_full_database_stores_nothing_and_recovers(store: SqliteStore) -> None:

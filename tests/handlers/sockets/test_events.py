@@ -403,12 +403,12 @@ async def test_binary_payload_is_invalid_not_fatal(running: Running) -> None:
 
 
 async def test_fault_of_ours_is_acked_as_internal(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = await running.connect(5, "technician")
+    client = await running.connect(5)
 
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(running.parts.store, "open_membership", broken)
+    monkeypatch.setattr(running.parts.store, "entity", broken)
     answer = await client.ask("join_room", "work_order_1")
     assert answer == {
         "success": False,

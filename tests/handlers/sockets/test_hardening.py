@@ -39,7 +39,6 @@ async def test_failed_upgrade_is_remembered_nowhere(running: Running, missing: s
     writer.write(f"{head}\r\n\r\n".encode())
     assert (await reader.readline()).split()[1] == b"400"
     writer.close()
-    assert running.parts.server.environ == {}
     assert running.parts.server.eio.sockets == {}
 
 
@@ -70,7 +69,7 @@ async def test_post_that_is_not_engine_io_ends_the_session(running: Running, bod
         assert response.status == 400
     async with running.http.post(url, data="2") as response:
         assert response.status == 400
-    await until(lambda: running.parts.server.environ == {})
+    await until(lambda: running.parts.server.eio.sockets == {})
 
 
 async def test_polling_client_that_never_polls_is_cut(running: Running) -> None:
@@ -209,14 +208,20 @@ async def test_tab_that_joins_while_another_leaves_keeps_receiving(
     one, two = await running.connect(3, "technician"), await running.connect(3, "technician")
     await one.ask("join_room", "ticket_1")
     reading, resume = asyncio.Event(), asyncio.Event()
-    entity = running.parts.store.entity
+    change = running.parts.store.change_memberships
 
-    async def held(kind: str, id: str) -> Any:
+    def held(*args: Any, **named: Any) -> Any:
+        """The first caller, who leaves, hears late that it has been done."""
+        asked = change(*args, **named)
+        monkeypatch.setattr(running.parts.store, "change_memberships", change)
+        return asyncio.ensure_future(answered_late(asked))
+
+    async def answered_late(asked: Any) -> Any:
         reading.set()
         await resume.wait()
-        return await entity(kind, id)
+        return await asked
 
-    monkeypatch.setattr(running.parts.store, "entity", held)
+    monkeypatch.setattr(running.parts.store, "change_memberships", held)
     leaving = asyncio.create_task(one.ask("leave_room", "ticket_1"))
     await reading.wait()
     assert (await two.ask("join_room", "ticket_1"))["success"] is True

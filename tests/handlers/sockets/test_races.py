@@ -267,7 +267,7 @@ async def test_a_row_that_stops_naming_somebody_while_they_are_subscribed_ends_t
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await two_work_orders(running)
-    held = Held(monkeypatch, running.parts.store, "open_membership", answered=True)
+    held = Held(monkeypatch, running.parts.store, "change_memberships", answered=True)
     joining = asyncio.create_task(client.ask("join_room", {"rooms": ["work_order_1", "work_order_2"]}))
     await held.reached.wait()
     await running.call("PATCH", "/api/work-orders/2", by=ADMIN, json={"customer_id": 5})
@@ -283,7 +283,7 @@ async def test_a_role_that_is_lost_while_somebody_joins_keeps_them_out(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await running.connect(5, "technician")
-    held = Held(monkeypatch, running.parts.store, "open_membership", answered=True)
+    held = Held(monkeypatch, running.parts.store, "change_memberships", answered=True)
     joining = asyncio.create_task(client.ask("join_room", {"rooms": ["machine_1", "machine_2"]}))
     await held.reached.wait()
     patch = asyncio.create_task(set_role(running, 5, "user"))
@@ -302,11 +302,11 @@ async def test_one_tab_that_goes_takes_nothing_from_another_that_comes(
 ) -> None:
     one, two = [await running.connect(5, "technician") for _ in range(2)]
     await one.ask("join_room", "work_order_1")
-    held = Held(monkeypatch, running.parts.store, "entity")
+    held = Held(monkeypatch, running.parts.store, "change_memberships", answered=True)
     [sid] = running.parts.channel.membership.members("work_order_1")
     leaving = one.ask("leave_room", "work_order_1") if way == "leaves" else running.parts.channel.dismiss(sid)
     going = asyncio.create_task(leaving)
-    await held.reached.wait()
+    await held.reached.wait()  # the end of the subscription is stored, but whoever asked for it does not know
     assert reached(running, "work_order_1") == 0
     assert (await two.ask("join_room", "work_order_1"))["success"] is True
     held.let_go()

@@ -1,0 +1,87 @@
+"""When a token is news for the store."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realtime.auth import Identity
+from realtime.models import Seen, User
+from realtime.services import directory as module
+from realtime.services.directory import Directory
+from realtime.store.sqlite import SqliteStore
+from tests.support import FakeClock
+
+NO_GRANTS: frozenset[str] = frozenset()
+ANN = Identity("5", 5, False, "technician", "Ann", None, NO_GRANTS, issued_at=100.0, expires_at=None)
+
+
+class Watched(SqliteStore):
+    """Notes whose tokens it was asked about."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: list[str] = []
+
+    async def touch_user(self, seen: Seen, *, now: float) -> User:
+        self.asked.append(seen.id)
+        return await super().touch_user(seen, now=now)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Watched]:
+    store = Watched(tmp_path / "test.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def directory(store: Watched, clock: FakeClock) -> Directory:
+    directory = Directory(store, clock)
+    await directory.start()
+    return directory
+
+
+async def test_a_token_that_says_what_the_last_one_said_asks_nothing(store: Watched, directory: Directory) -> None:
+    await directory.see(ANN)
+    for token in (ANN, replace(ANN, issued_at=200.0, expires_at=900.0), replace(ANN, grants=frozenset({"ticket_1"}))):
+        await directory.see(token)
+    await directory.see(replace(ANN, guest=True))
+    assert store.asked == ["5"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"role": "manager"}, {"name": "Anna"}, {"name": None}, {"email": "a@example.org"}, {"wire_id": "5"}]
+)
+async def test_a_token_that_says_something_new_is_recorded(
+    store: Watched, directory: Directory, change: dict[str, Any]
+) -> None:
+    await directory.see(ANN)
+    await directory.see(replace(ANN, **change))
+    assert store.asked == ["5", "5"]
+
+
+async def test_a_token_issued_after_an_administrator_set_the_role_is_recorded(
+    store: Watched, directory: Directory, clock: FakeClock
+) -> None:
+    await directory.set_user("5", role="user", name=None)
+    await directory.see(replace(ANN, issued_at=clock.now - 1))
+    known = await store.user("5")
+    assert known is not None
+    assert known.role == "user"
+    await directory.see(replace(ANN, issued_at=clock.now + 1))
+    known = await store.user("5")
+    assert known is not None
+    assert known.role == "technician"
+
+
+async def test_who_has_been_forgotten_is_recorded_again(
+    store: Watched, directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CACHE_SIZE", 2)
+    for id in ("1", "2", "3", "3", "2", "1"):
+        await directory.see(replace(ANN, id=id, wire_id=id))
+    assert store.asked == ["1", "2", "3", "1"]
