@@ -2,8 +2,9 @@
 
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
+import orjson
 import structlog
 
 
@@ -11,7 +12,7 @@ def configure(*, level: str, readable: bool, stream: TextIO | None = None) -> No
     """Set up structlog for the process; `level` is a name such as ``info``."""
     out = stream or sys.stderr
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty()) if readable else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=out.isatty()) if readable else _json_line
     )
     exceptions = [] if readable else [structlog.processors.format_exc_info]
     structlog.configure(
@@ -22,6 +23,16 @@ def configure(*, level: str, readable: bool, stream: TextIO | None = None) -> No
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(out),
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=True,
     )
+
+
+def _json_line(logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+    try:
+        return orjson.dumps(event, default=repr).decode()
+    except TypeError:  # a lone surrogate, an integer over 64 bits
+        return str(_PATIENT(logger, method, event))
+
+
+_PATIENT = structlog.processors.JSONRenderer()

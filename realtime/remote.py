@@ -1,5 +1,6 @@
 """Where a request really came from: the connection's own address, or what a trusted proxy says of it."""
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def _is_address(address: str) -> bool:
     return True
 
 
+@functools.lru_cache(maxsize=4096)
 def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

@@ -36,7 +36,8 @@ class ConnectMiddleware:
             raise
 
     async def _identify(self, request: Handshake, auth: object) -> Identity:
-        credential = find_credential(auth=auth, query=request.query, headers=request.headers, cookies=request.cookies)
+        query = request.query
+        credential = find_credential(auth=auth, query=query, headers=request.headers, cookies=request.cookies)
         if credential is None:
             raise RealtimeError(Code.AUTH_REQUIRED, "Authentication error: No token provided")
         if credential.source == "cookie" and not self._origins.proves_same_site(request):
@@ -47,7 +48,7 @@ class ConnectMiddleware:
             identity,
             given.get("userId"),
             given.get("guestId"),
-            request.query.get("userId"),
-            request.query.get("guestId"),
+            query.get("userId"),
+            query.get("guestId"),
         )
         return identity

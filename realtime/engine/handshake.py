@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from aiohttp._websocket.helpers import ws_ext_parse
 from aiohttp._websocket.models import WSHandshakeError
 from multidict import CIMultiDict, MultiDict
-from yarl import URL
 
 from realtime.remote import Remote
 
@@ -54,12 +54,13 @@ class Handshake:
 
     @property
     def query(self) -> MultiDict[str]:
-        return MultiDict(URL.build(query_string=self.query_string, encoded=True).query)
+        return MultiDict(parse_qsl(self.query_string, keep_blank_values=True))
 
     @property
     def cookies(self) -> Mapping[str, str]:
+        sent = "; ".join(value for name, value in self._headers if name.lower() == "cookie")
         try:
-            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("Cookie", "")).items()}
+            return {name: morsel.value for name, morsel in SimpleCookie(sent).items()} if sent else {}
         except CookieError:
             return {}
 

@@ -139,7 +139,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         if sid is None or not self.manager.is_connected(sid, packet.namespace):
             return None
         if packet.type == packets.DISCONNECT:
-            return self._leave(session, sid, packet.namespace)
+            return self._forget(sid, packet.namespace, self.reason.CLIENT_DISCONNECT)
         return self._event(session, sid, packet)
 
     # --- connect ---
@@ -388,9 +388,6 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         result = handler(*given[: self._arity(handler, len(given))])
         if inspect.isawaitable(result):
             await result
-
-    async def _leave(self, session: EngineSession, sid: str, namespace: str) -> None:
-        await self._forget(sid, namespace, self.reason.CLIENT_DISCONNECT)
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Disconnect for good: socket.io-client does not come back by itself. An unused transport is closed."""

@@ -186,6 +186,14 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
     def drained(self) -> None:
         self.owner.drained()
 
+    def eof_received(self) -> bool:
+        """Keep a socket for a moment whose peer has gone: when thousands go at once, closing them takes turns."""
+        transport = self._transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._hub.later(transport.close)
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
         self._transport = None
