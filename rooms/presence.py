@@ -1,7 +1,7 @@
 """Presence of people, not of sockets: online on the first connection, offline some seconds after the last."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +14,10 @@ class PresenceDiff:
 
 @dataclass(slots=True)
 class Entry:
-    """One person. `since` is when they came online, `last_seen` when they last did anything, in seconds."""
+    """One person. `last_seen` is when they last did anything, in seconds."""
 
-    sids: set[str] = field(default_factory=set)
+    sids: tuple[str, ...] = ()
     status: str = "online"
-    since: float = 0.0
     last_seen: float = 0.0
     actions: int = 0
     leaves_at: float | None = None
@@ -54,9 +53,10 @@ class Roster:
     def connect(self, user: str, sid: str, now: float) -> PresenceDiff:
         entry = self._people.get(user)
         if entry is None:
-            self._people[user] = Entry(sids={sid}, since=now, last_seen=now)
+            self._people[user] = Entry(sids=(sid,), last_seen=now)
             return PresenceDiff(online=(user,))
-        entry.sids.add(sid)
+        if sid not in entry.sids:
+            entry.sids = (*entry.sids, sid)
         entry.last_seen = now
         entry.leaves_at = None
         self._leaving.pop(user, None)
@@ -67,7 +67,7 @@ class Roster:
         entry = self._people.get(user)
         if entry is None or sid not in entry.sids:
             return
-        entry.sids.discard(sid)
+        entry.sids = tuple(other for other in entry.sids if other != sid)
         entry.last_seen = now
         if not entry.sids:
             entry.leaves_at = now + self._grace

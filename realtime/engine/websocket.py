@@ -18,8 +18,7 @@ SLICE = 8192
 """Bytes parsed at a time: at most about a thousand messages."""
 
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
-_MASKED = 0x80
-_COMPRESSED = 0x40
+_MASKED = _FINAL = 0x80
 GOING_AWAY, PROTOCOL_ERROR, POLICY, TOO_BIG = 1001, 1002, 1008, 1009
 
 
@@ -52,29 +51,40 @@ class _Messages(WebSocketDataQueue):
 
 
 class Readers:
-    """Makes frame readers that share one queue of messages."""
+    """aiohttp's frame readers. A connection needs one of its own only while a frame or a message is incomplete."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_payload: int) -> None:
         self.queue = _Messages(loop)
         self._max_payload = max_payload + 1  # aiohttp refuses what is as long as its limit
+        self.shared = self.make(deflate=False)
 
     def make(self, *, deflate: bool) -> WebSocketReader:
         return WebSocketReader(self.queue, self._max_payload, deflate, True)
+
+    def feed(self, data: bytes, reader: WebSocketReader | None) -> tuple[list[WSMessage], WebSocketError | None]:
+        """Return the messages that `data` completes and the error in it; without a reader it is one whole frame."""
+        broken, _ = (reader or self.shared).feed_data(data)
+        messages = self.queue.take()
+        if not broken:
+            return messages, None
+        if reader is None:
+            self.shared = self.make(deflate=False)
+        error = self.queue.exception()
+        return messages, error if isinstance(error, WebSocketError) else WebSocketError(PROTOCOL_ERROR, "malformed")
 
 
 class WebSocketConnection(Outflow, asyncio.Protocol):
     """Reads and writes one WebSocket for a `Receiver`."""
 
-    __slots__ = ("_backlog", "_close_code", "_fresh", "_queue", "_reader", "_readers", "_whole", "owner")
+    __slots__ = ("_backlog", "_bounds", "_close_code", "_reader", "_readers", "owner")
 
     def __init__(self, hub: Hub, readers: Readers, owner: Receiver, *, deflate: bool) -> None:
         super().__init__(hub, deflate=deflate)
         self.owner = owner
         self._readers = readers
-        self._queue = readers.queue
-        self._reader = readers.make(deflate=deflate)
+        self._reader: WebSocketReader | None = None
+        self._bounds: Bounds | None = None
         self._backlog = b""
-        self._fresh = self._whole = True
         self._close_code = 0
 
     def attach(self, transport: asyncio.Transport, response: bytes, already_read: bytes) -> None:
@@ -131,40 +141,25 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
 
     def _read(self, data: bytes) -> bool:
         """Handle what is whole in `data`; False when the owner wants no more for now."""
-        if self._fresh and len(data) > 1:
-            self._fresh = False
-            if not data[1] & _MASKED:  # RFC 6455, 5.1: a server must not go on with such a client
+        if self._reader is None and not _is_one_small_frame(data):
+            if len(data) > 1 and not data[1] & _MASKED:  # RFC 6455, 5.1: a server must not go on with such a client
                 self.fail(PROTOCOL_ERROR, "unmasked frame")
                 return True
-        broken, _ = self._reader.feed_data(data)
+            self._reader, self._bounds = self._readers.make(deflate=self.deflate), Bounds()
+        messages, error = self._readers.feed(data, self._reader)
         wanted = True
-        for message in self._queue.take():
+        for message in messages:
             if message.type in _DATA:
                 wanted = self.closing or self.owner.received(message.data)
             elif message.type is WSMsgType.PING:
                 self.write(websocket_frame(bytes(message.data), PONG))
             elif message.type is WSMsgType.CLOSE:
                 self._peer_closes(message.data)
-        if broken and not self.closing:
-            error = self._queue.exception()
-            code = int(error.code) if isinstance(error, WebSocketError) else PROTOCOL_ERROR
-            self.fail(code, "oversized frame" if code == TOO_BIG else "malformed frame")
-        elif self.deflate and self._whole:
-            self._forget_inflater(data)
+        if error is not None and not self.closing:
+            self.fail(int(error.code), "oversized frame" if error.code == TOO_BIG else "malformed frame")
+        elif self._bounds is not None and self._bounds.are_met(data):
+            self._reader = self._bounds = None  # a reader costs 450 bytes, and 40 KB once it has inflated a message
         return wanted
-
-    def _forget_inflater(self, data: bytes) -> None:
-        """A message that was compressed leaves 40 KB in the reader, and nothing that the next message needs.
-
-        A new reader takes over, as long as it is sure that no frame is half read.
-        """
-        at, compressed = 0, 0
-        while 0 <= at < len(data):
-            compressed |= data[at] & _COMPRESSED
-            at = _end_of_frame(data, at)
-        self._whole = at == len(data)
-        if compressed and self._whole:
-            self._reader = self._readers.make(deflate=True)
 
     def fail(self, code: int, reason: str) -> None:
         """Close because of what the peer sent; one log line."""
@@ -201,11 +196,36 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         self.lost("transport close")
 
 
-def _end_of_frame(data: bytes, at: int) -> int:
-    """Return where the masked frame that begins at `at` ends, -1 when it says that too late."""
-    size = data[at + 1] & 0x7F if len(data) > at + 1 else -1
-    if size < 126:
-        return at + 6 + size if size >= 0 else -1
-    length = 2 if size == 126 else 8
-    head = data[at + 2 : at + 2 + length]
-    return at + 6 + length + int.from_bytes(head, "big") if len(head) == length else -1
+def _is_one_small_frame(data: bytes) -> bool:
+    """Whether `data` is exactly one masked, final, uncompressed frame of less than 126 bytes, as most reads are."""
+    return len(data) > 5 and data[0] & 0xF0 == _FINAL and len(data) == data[1] - _MASKED + 6 and data[1] < _MASKED + 126
+
+
+class Bounds:
+    """Follows where frames end, from read to read, so that a reader with nothing left to do can go."""
+
+    __slots__ = ("_fragments", "_lost", "_missing")
+
+    def __init__(self) -> None:
+        self._missing = 0  # bytes of the last frame that are still to come
+        self._fragments = False  # a message has begun and its last frame has not come
+        self._lost = False  # the head of a frame was cut in two: nobody counts any more
+
+    def are_met(self, data: bytes) -> bool:
+        """Whether a message ends with the last byte of `data`."""
+        at = self._missing
+        while at < len(data) and not self._lost:
+            at = self._end_of_frame(data, at)
+        self._missing = at - len(data)
+        return self._missing == 0 and not self._fragments and not self._lost
+
+    def _end_of_frame(self, data: bytes, at: int) -> int:
+        head = data[at : at + 10]
+        size = head[1] & 0x7F if len(head) > 1 else 0
+        wide = {126: 2, 127: 8}.get(size, 0)
+        if len(head) < 2 + wide:
+            self._lost = True
+            return len(data)
+        if head[0] & 0x0F < 8:  # no control frame
+            self._fragments = not head[0] & _FINAL
+        return at + 6 + wide + (int.from_bytes(head[2 : 2 + wide], "big") if wide else size)
