@@ -52,6 +52,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     pings: Deadlines[str]
     _pongs: Deadlines[tuple[str, int]]
     _upgrades_end: Deadlines[tuple[str, WebSocketConnection]]
+    _leftovers: Deadlines[str]
     _all_deadlines: list[Deadlines[Any]]
 
     def __init__(
@@ -103,7 +104,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.pings = Deadlines(loop, self.ping_interval, self._ping)
         self._pongs = Deadlines(loop, self.ping_timeout, self._check_pong)
         self._upgrades_end = Deadlines(loop, UPGRADE_SECONDS, self._check_upgrade)
-        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end]
+        self._leftovers = Deadlines(loop, self.ping_timeout, self._drop)
+        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end, self._leftovers]
 
     def deadlines(self, seconds: float, meet: Callable[[str], None]) -> Deadlines[str]:
         """Return deadlines for sessions, by sid, that end with the server."""
@@ -333,7 +335,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if queue is None or not len(queue):
             self.sockets.pop(session.sid, None)
         else:  # the last packets wait for one more poll
-            self.hub.loop.call_later(self.ping_timeout, self.sockets.pop, session.sid, None)
+            self._leftovers.add(session.sid)
+
+    def _drop(self, sid: str) -> None:
+        self.sockets.pop(sid, None)
 
     def _get_socket(self, sid: str) -> EngineSession:
         session = self.sockets.get(sid)
@@ -349,18 +354,20 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         """
         if not self._started:
             return
-        connections = [session.ws for session in self.sockets.values() if session.ws is not None]
-        for session in list(self.sockets.values()):
+        sessions = list(self.sockets.values())
+        for session in sessions:
             session.end(self.reason.SERVER_DISCONNECT, code=code)
+        closing = len(self.hub.closing)
         deadline = self.hub.loop.time() + grace
-        while any(not c.gone for c in connections) and self.hub.loop.time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)  # looking spares every connection the bookkeeping of an event
-        for connection in connections:
+        while self.hub.closing and self.hub.loop.time() < deadline:  # noqa: ASYNC110  no event in every connection
+            await asyncio.sleep(0.02)
+        aborted = len(self.hub.closing)
+        for connection in list(self.hub.closing):
             connection.abort()
-        while not all(session.closed for session in self.sockets.values()):  # noqa: ASYNC110
+        while not all(session.closed for session in sessions):  # noqa: ASYNC110  they take turns
             await asyncio.sleep(0)
-        left = sum(not c.gone for c in connections)
-        log.info("websocket connections closed", closed=len(connections), aborted=left)
+        self.sockets.clear()
+        log.info("websocket connections closed", closed=closing - aborted, aborted=aborted)
 
     async def shutdown(self) -> None:
         """Stop heartbeats and background work."""

@@ -23,6 +23,7 @@ MESSAGES_PER_TURN = 256
 
 DEPARTURES_PER_TURN = 200
 BREATH_SECONDS = 0.002
+CLOSE_SECONDS = 2.0
 LINES = 20
 LINES_SECONDS = 10.0
 
@@ -45,6 +46,7 @@ class Connection(Protocol):
     def speak(self) -> None: ...
     def progresses(self, now: float, patience: float) -> bool: ...
     def cut(self, reason: str) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Hub:
@@ -58,12 +60,15 @@ class Hub:
         self._flushing = False
         self._work: deque[Callable[[], None]] = deque()
         self._working = False
-        self._handled = 0
+        self._handled = self._emitted = 0
         self._stalled: set[Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lines: dict[str, tuple[float, int]] = {}
         self.breaths: Deadlines[Connection] = Deadlines(loop, BREATH_SECONDS, lambda connection: connection.speak())
+        self.closing: set[Connection] = set()
+        """Connections whose Close frame was written and whose peer has not answered it."""
+        self._aborts: Deadlines[Connection] = Deadlines(loop, CLOSE_SECONDS, lambda connection: connection.abort())
 
     # --- writes ---
 
@@ -88,10 +93,13 @@ class Hub:
         for connection in batch:
             connection.flush()
 
-    @property
-    def behind(self) -> bool:
-        """Whether so much waits to be written that whoever emits more should let the loop go on first."""
-        return len(self._dirty) > WRITES_PER_TURN
+    def emitted(self, frames: int) -> bool:
+        """Count what was emitted; True when it is time to let the loop go on before more is."""
+        self._emitted += frames
+        if self._emitted < WRITES_PER_TURN:
+            return False
+        self._emitted = 0
+        return True
 
     # --- turns ---
 
@@ -119,6 +127,13 @@ class Hub:
             self.loop.call_soon(self._do_work)
         else:
             self._working = False
+
+    # --- connections that end ---
+
+    def closes(self, connection: Connection) -> None:
+        """A Close frame was written: the peer has two seconds to answer."""
+        self.closing.add(connection)
+        self._aborts.add(connection)
 
     # --- clients that do not read ---
 
@@ -167,6 +182,7 @@ class Hub:
 
     async def stop(self) -> None:
         self.breaths.stop()
+        self._aborts.stop()
         if self._watch is not None:
             self._watch.cancel()
         tasks = list(self._tasks)

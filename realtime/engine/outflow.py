@@ -11,7 +11,6 @@ from collections.abc import Hashable
 from realtime.engine.frames import Burst, close_frame
 from realtime.engine.hub import Hub
 
-CLOSE_SECONDS = 2.0
 FLUSH_ABOVE = 64 * 1024
 """Bytes that may wait for the end of the turn."""
 
@@ -86,7 +85,7 @@ class Outflow:
 
     def write_burst(self, burst: Burst) -> bool:
         """Write a burst. A slow connection gets of volatile ones only the latest of each key, when it reads again."""
-        if self.choked and burst.latest and self._buffered() > self._hub.limits.soft_buffer:
+        if burst.latest and (self._latest or (self.choked and self._buffered() > self._hub.limits.soft_buffer)):
             return self._keep_latest(burst)
         return self.write(burst.deflated if self.deflate else burst.frames)
 
@@ -172,8 +171,8 @@ class Outflow:
             self.free = not (self.closing or self._quiet)
         self.flush()
         if self._latest and not self.choked:
-            latest, self._latest = self._latest, None
-            self.write_burst(Burst.join(latest.values()))
+            latest, self._latest = Burst.join(self._latest.values()), None
+            self.write_burst(latest)
         if not self.choked:
             self.drained()
 
@@ -209,7 +208,7 @@ class Outflow:
         self.closing, self.free, self.pending = True, False, None
         if self._transport is not None:
             self._transport.write(rest + close_frame(code))
-            self._hub.loop.call_later(CLOSE_SECONDS, self.abort)
+            self._hub.closes(self)
 
     def abort(self) -> None:
         """Drop the connection at once. Idempotent."""

@@ -17,6 +17,7 @@ import socketio
 import structlog
 from socketio.exceptions import ConnectionRefusedError as Refused
 
+from realtime import wire
 from realtime.engine import packets
 from realtime.engine.eager import within
 from realtime.engine.engineio import EngineServer
@@ -271,7 +272,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         """Acknowledge an event: a tuple becomes several arguments, None none."""
         if packet.id is not None:
             values = [answer] if type(answer) is dict else _arguments(answer)
-            self._send(session, packets.ACK, packet.namespace, values, id=packet.id)
+            try:
+                self._send(session, packets.ACK, packet.namespace, values, id=packet.id)
+            except wire.BadJson as error:
+                self._send(session, packets.ACK, packet.namespace, [self._failure(session, error)], id=packet.id)
         elif self.on_unheard and isinstance(answer, dict) and answer.get("success") is False:
             self.on_unheard(sid, packet.data[0], answer)
 
@@ -322,7 +326,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             for sid in sids:
                 id = self.manager.remember_callback(sid, callback)
                 self._deliver_or_keep([sid], Burst.of(*packets.encode(packets.EVENT, namespace, values, id=id)))
-        if sids and self.eio.hub.behind:
+        if self.eio.hub.emitted(1 + len(sids)):
             await asyncio.sleep(0)
 
     def _deliver_or_keep(self, sids: Iterable[str], burst: Burst) -> None:

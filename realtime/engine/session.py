@@ -227,11 +227,15 @@ class EngineSession:
         self._held.append((work, item))
 
     def _run(self, work: Work, item: Any) -> None:
-        """Run one piece of work, whose own exceptions are its business."""
-        coroutine = work(self, item)
-        if coroutine is None:
+        """Run one piece of work; what it raises ends neither the connection nor what comes after it."""
+        try:
+            coroutine = work(self, item)
+            if coroutine is None:
+                return
+            started = eager.start(self._server.hub.loop, coroutine)
+        except Exception as error:  # noqa: BLE001  a handler of the application
+            self._server.failed(self, error)
             return
-        started = eager.start(self._server.hub.loop, coroutine)
         if isinstance(started, asyncio.Task):
             self._task = started
             self._server.hub.hold(started)
@@ -244,20 +248,20 @@ class EngineSession:
         self._turn()
 
     def _turn(self) -> None:
-        """Run what was held, some at a time; the client may send again when there is room."""
-        held = self._held
+        """Run what was held, some at a time; the client may send again when nothing is."""
         for _ in range(MAX_HELD):
-            if not held or self._task is not None:
+            if not self._held or self._task is not None:
                 break
-            self._run(*held.popleft())
-        if held and self._task is None:
-            self._server.hub.later(self._turn)
-        elif not held:
-            self._held = None
-            if self.ws is not None:
-                self.ws.go_on()
-            if self._room is not None and not self._room.done():
-                self._room.set_result(None)
+            self._run(*self._held.popleft())
+        if self._held:
+            if self._task is None:
+                self._server.hub.later(self._turn)
+            return
+        self._held = None
+        if self.ws is not None:
+            self.ws.go_on()
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     async def room(self) -> None:
         """Wait until the client may send more."""
@@ -335,6 +339,7 @@ class EngineSession:
         for connection in (self.ws, self._candidate):
             if connection is not None:
                 connection.close(code)
+                connection.go_on()  # to read the answer
         if self.polling is not None:
             if not goodbye and reason != self._server.reason.SERVER_DISCONNECT:
                 self.polling.take()

@@ -5,6 +5,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 BATCH = 200
 """Deadlines met in one turn of the loop, so that a crowd that came together does not stop everybody else."""
@@ -37,7 +41,11 @@ class Deadlines(Generic[T]):
         for _ in range(BATCH):
             if not self._items or self._items[0][0] > now:
                 break
-            self._meet(self._items.popleft()[1])
+            item = self._items.popleft()[1]
+            try:
+                self._meet(item)
+            except Exception as error:
+                log.error("deadline failed", exc_info=error)
         self._handle = self._loop.call_at(self._items[0][0], self._run) if self._items else None
 
     def stop(self) -> None:

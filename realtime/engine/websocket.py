@@ -25,6 +25,10 @@ GOING_AWAY, PROTOCOL_ERROR, POLICY, TOO_BIG = 1001, 1002, 1008, 1009
 class Receiver(Protocol):
     """What a WebSocket tells its owner."""
 
+    @property
+    def full(self) -> bool:
+        """Whether no more messages should come for now."""
+
     def received(self, message: str | bytes) -> bool:
         """Take a message; False when no more should come for now (`WebSocketConnection.go_on` says when)."""
 
@@ -122,6 +126,8 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
 
     def _read_backlog(self) -> None:
         """Read one slice of what waits; the rest in later turns."""
+        if self.owner.full and not self.closing:
+            return  # `go_on` comes when it is not
         piece, self._backlog = self._backlog[:SLICE], self._backlog[SLICE:]
         if piece and not self._read(piece):
             return
@@ -193,6 +199,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         self._stop()
         self._transport = None
         self._backlog = b""
+        self._hub.closing.discard(self)
         self.lost("transport close")
 
 
