@@ -68,7 +68,9 @@ def start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> "asy
         tasks._leave_task(loop, stand_in)  # type: ignore[arg-type]
         if outer is not None:
             tasks._enter_task(loop, outer)
-    task = loop.create_task(_go_on(work, awaited), context=context)
+    rest = _taken_over(work, awaited)
+    rest.send(None)
+    task = loop.create_task(rest, context=context)
     stand_in.become(task)
     return task
 
@@ -84,6 +86,29 @@ async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         return finished.value  # type: ignore[no-any-return]
     async with asyncio.timeout(seconds):
         return await _go_on(work, awaited)
+
+
+@types.coroutine
+def _taken_over(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    """Go on as soon as the Task has its first turn. A cancel before that reaches what `work` waits for, too."""
+    try:
+        yield
+    except GeneratorExit:
+        work.close()
+        raise
+    except asyncio.CancelledError as error:
+        if not (asyncio.isfuture(awaited) and awaited.cancel()):
+            cancelled = error
+        else:
+            cancelled = None
+    else:
+        cancelled = None
+    if cancelled is not None:
+        try:
+            awaited = work.throw(cancelled)
+        except StopIteration as finished:
+            return finished.value  # type: ignore[no-any-return]
+    return (yield from _go_on(work, awaited))
 
 
 @types.coroutine

@@ -44,6 +44,9 @@ RESERVED_EVENTS = frozenset(
 )
 """Names that mean something to the clients' libraries: nobody may send or publish them."""
 
+CATCH_ALL = "*"
+"""What python-socketio registers handlers of any event under: no name that a client may send."""
+
 Handler = Callable[..., Any]
 Maybe = Coroutine[Any, Any, Any] | None
 
@@ -238,7 +241,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         name, *args = packet.data
         if not isinstance(name, str):
             result: Any = _refusal(Code.INVALID_PAYLOAD, "An event needs a name")
-        elif name in RESERVED_EVENTS:
+        elif name in RESERVED_EVENTS or name == CATCH_ALL:
             result = _refusal(Code.UNKNOWN_EVENT, "That event name is reserved")
         else:
             result = self._result(session, packet.namespace, name, (sid, *args))
