@@ -50,8 +50,8 @@ bench: $(RUNTIME) $(LOAD) $(NODE_PEER) ## Measure against Node.js, python-socket
 	$(PY) bench/run.py $(ARGS)
 
 lock: $(DEV) ## Pin the dependencies anew (ARGS=--upgrade takes the newest that setup.cfg allows)
-	$(PIP_COMPILE) $(ARGS) --output-file requirements.lock pyproject.toml
-	$(PIP_COMPILE) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) $(ARGS) --extra uvloop --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) $(ARGS) --extra dev --extra uvloop --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	cd tests/e2e && npm install --package-lock-only
 	cd bench/load && npm install --package-lock-only
 	cd bench/peers/node && npm install --package-lock-only
