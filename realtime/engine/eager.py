@@ -97,10 +97,8 @@ def _taken_over(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, An
         work.close()
         raise
     except asyncio.CancelledError as error:
-        if not (asyncio.isfuture(awaited) and awaited.cancel()):
-            cancelled = error
-        else:
-            cancelled = None
+        reached = asyncio.isfuture(awaited) and awaited.cancel()  # then it comes by way of what is awaited
+        cancelled = None if reached else error
     else:
         cancelled = None
     if cancelled is not None:

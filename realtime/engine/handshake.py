@@ -9,8 +9,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from aiohttp._websocket.helpers import ws_ext_parse
-from aiohttp._websocket.models import WSHandshakeError
 from multidict import CIMultiDict, MultiDict
 
 from realtime.remote import Remote
@@ -23,6 +21,13 @@ KEPT = frozenset({"authorization", "cookie", "host", "origin", "sec-fetch-site",
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _EXTENSION = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+_PARAMETERS = {
+    "server_no_context_takeover": {""},
+    "client_no_context_takeover": {""},
+    "server_max_window_bits": {"15"},
+    "client_max_window_bits": {"", *map(str, range(8, 16))},
+}
+"""What an offer may ask for, and with which values."""
 
 
 class BadHandshake(ValueError):
@@ -121,21 +126,29 @@ def accept(request: web.Request) -> tuple[bytes, bool]:
         b"Connection: Upgrade",
         b"Sec-WebSocket-Accept: " + accepted,
     ]
-    deflate = _wants_deflate(headers.get("Sec-WebSocket-Extensions", ""))
-    if deflate:
-        lines.append(b"Sec-WebSocket-Extensions: " + _EXTENSION.encode())
-    return b"\r\n".join(lines) + b"\r\n\r\n", deflate
+    deflate = _deflate(",".join(headers.getall("Sec-WebSocket-Extensions", ())))
+    if deflate is not None:
+        lines.append(b"Sec-WebSocket-Extensions: " + deflate.encode())
+    return b"\r\n".join(lines) + b"\r\n\r\n", deflate is not None
 
 
-def _wants_deflate(offer: str) -> bool:
-    """Only windows of the usual size: frames are compressed once, for everybody."""
-    if "permessage-deflate" not in offer:
-        return False
-    try:
-        window, _ = ws_ext_parse(offer, isserver=True)
-    except WSHandshakeError:
-        return False
-    return window == 15
+def _deflate(offers: str) -> str | None:
+    """Return the extension that is agreed to, None for none of the offers (RFC 7692, 7.1).
+
+    Frames are compressed once for everybody, so no window but the usual one can be asked of the server.
+    """
+    for offer in offers.split(","):
+        name, *parameters = (word.strip() for word in offer.split(";"))
+        asked = dict(_parameter(parameter) for parameter in parameters)
+        known = all(value in _PARAMETERS.get(key, ()) for key, value in asked.items())
+        if name == "permessage-deflate" and known and len(asked) == len(parameters):
+            return f"{_EXTENSION}; server_max_window_bits=15" if "server_max_window_bits" in asked else _EXTENSION
+    return None
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key.strip(), value.strip().strip('"')
 
 
 class Detached(web.StreamResponse):

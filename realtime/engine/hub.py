@@ -91,7 +91,10 @@ class Hub:
             self._dirty = []
             self._flushing = False
         for connection in batch:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception as error:
+                log.error("websocket write failed", exc_info=error)
 
     def emitted(self, frames: int) -> bool:
         """Count what was emitted; True when it is time to let the loop go on before more is."""
@@ -122,7 +125,10 @@ class Hub:
 
     def _do_work(self) -> None:
         for _ in range(min(len(self._work), DEPARTURES_PER_TURN)):
-            self._work.popleft()()
+            try:
+                self._work.popleft()()
+            except Exception as error:
+                log.error("websocket work failed", exc_info=error)
         if self._work:
             self.loop.call_soon(self._do_work)
         else:

@@ -211,28 +211,31 @@ def _is_one_small_frame(data: bytes) -> bool:
 class Bounds:
     """Follows where frames end, from read to read, so that a reader with nothing left to do can go."""
 
-    __slots__ = ("_fragments", "_lost", "_missing")
+    __slots__ = ("_fragments", "_head", "_missing")
 
     def __init__(self) -> None:
         self._missing = 0  # bytes of the last frame that are still to come
+        self._head = b""  # of a frame whose head was cut in two
         self._fragments = False  # a message has begun and its last frame has not come
-        self._lost = False  # the head of a frame was cut in two: nobody counts any more
 
     def are_met(self, data: bytes) -> bool:
         """Whether a message ends with the last byte of `data`."""
-        at = self._missing
-        while at < len(data) and not self._lost:
-            at = self._end_of_frame(data, at)
+        at, data = self._missing, self._head + data
+        self._head = b""
+        while at < len(data):
+            size = self._frame_size(data[at : at + 10])
+            if size == 0:
+                self._head, at = data[at:], len(data)
+            at += size
         self._missing = at - len(data)
-        return self._missing == 0 and not self._fragments and not self._lost
+        return self._missing == 0 and not self._fragments and not self._head
 
-    def _end_of_frame(self, data: bytes, at: int) -> int:
-        head = data[at : at + 10]
+    def _frame_size(self, head: bytes) -> int:
+        """Return the size of a masked frame, head and mask included; 0 when its head is not whole."""
         size = head[1] & 0x7F if len(head) > 1 else 0
         wide = {126: 2, 127: 8}.get(size, 0)
         if len(head) < 2 + wide:
-            self._lost = True
-            return len(data)
+            return 0
         if head[0] & 0x0F < 8:  # no control frame
             self._fragments = not head[0] & _FINAL
-        return at + 6 + wide + (int.from_bytes(head[2 : 2 + wide], "big") if wide else size)
+        return 6 + wide + (int.from_bytes(head[2 : 2 + wide], "big") if wide else size)

@@ -18,8 +18,6 @@ import engineio
 import pytest
 import socketio
 from aiohttp import WSMsgType, web
-from aiohttp._websocket.helpers import ws_ext_parse
-from aiohttp._websocket.models import WSHandshakeError
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp.test_utils import TestServer
 from engineio import packet as eio_packet
@@ -247,11 +245,6 @@ async def test_the_frame_reader_hands_whole_messages_to_an_overridden_method() -
     assert [(message.type, message.data) for message in queue.kept] == [(WSMsgType.TEXT, "hi"), (WSMsgType.TEXT, "yo")]
     assert reader.feed_data(b"\xf1\x00")[0]
     assert queue.exception() is not None
-
-
-def test_an_offer_of_compression_is_parsed() -> None:
-    assert ws_ext_parse("permessage-deflate; client_max_window_bits", isserver=True) == (15, False)
-    assert issubclass(WSHandshakeError, Exception)
 
 
 async def test_a_handler_lets_go_of_its_connection() -> None:
