@@ -255,6 +255,7 @@ class _Builder:
             client_max_size=MAX_BODY,
             middlewares=[
                 middleware.trace(trusted=self.settings.trusted_proxies, metrics=self.metrics),
+                middleware.deliver,
                 middleware.cors(origins=self.origins),
                 middleware.errors,
                 authentication.middleware(),

@@ -19,6 +19,9 @@ BACKLOG = 1024
 HEADER_SECONDS = 10.0
 """How long a connection may take to send a whole request head, the first one or the next."""
 
+LINGER_SECONDS = 2.0
+"""How long the rest of a body is read and dropped after an early answer."""
+
 REQUEST_SECONDS = 3.0
 """How long a request that runs at shutdown may take to finish."""
 
@@ -43,6 +46,7 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
         handle_signals=False,
         shutdown_timeout=REQUEST_SECONDS,
         keepalive_timeout=HEADER_SECONDS,
+        lingering_time=LINGER_SECONDS,
     )
     await runner.setup()
     try:
@@ -64,6 +68,8 @@ class _OneLine(logging.Handler):
     """What aiohttp has to say of requests it could not even read: one line, without a traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and isinstance(record.exc_info[1], web.RequestPayloadError):
+            return  # only its body, and the handler has answered that
         log.warning("http request unreadable", reason=record.getMessage()[:200])
 
 

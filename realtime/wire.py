@@ -1,6 +1,7 @@
 """JSON on the wire: orjson, with its refusals turned into defined outcomes.
 
-Reading refuses NaN, Infinity and nesting that could exhaust the stack. Writing falls back to the standard
+Reading refuses NaN, Infinity and nesting that could exhaust the stack; integers over 64 bits are read as floats, as
+JavaScript reads those over 53. Writing falls back to the standard
 library for what orjson cannot write: integers over 64 bits, and lone surrogates (escaped, as JavaScript does).
 """
 

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SOCKET_PATH = "/socket.io/"
 BODY_SECONDS = 15.0
+ANSWER_SECONDS = 10.0
 
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Requested-With"
@@ -96,6 +97,23 @@ def _render(error: RealtimeError) -> web.Response:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return reply(error.body(), status=error.status, headers=headers)
+
+
+@web.middleware
+async def deliver(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Write the answer here, where that can end: aiohttp waits forever for a client that does not read."""
+    response = await handler(request)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await response.prepare(request)
+            await response.write_eof()
+    except ConnectionError:
+        pass  # the client has gone
+    except TimeoutError:
+        log.warning("http client cut: it does not read", address=remote_address(request))
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def cors(*, origins: OriginPolicy) -> Middleware:

@@ -16,7 +16,7 @@ from realtime.engine.origins import AllowedOrigins
 from realtime.engine.polling import MAX_PACKETS_QUEUED, NOOP, BadPost, PollingQueue, read_packets
 from realtime.engine.session import EngineSession, opening
 from realtime.engine.timers import Deadlines
-from realtime.engine.websocket import POLICY, Readers, WebSocketConnection
+from realtime.engine.websocket import GOING_AWAY, POLICY, Readers, WebSocketConnection
 from realtime.metrics import Metrics
 from realtime.remote import remote_of
 from realtime.settings import Network
@@ -24,6 +24,7 @@ from realtime.settings import Network
 log = structlog.get_logger(__name__)
 
 UPGRADE_SECONDS = 10.0
+STOP_SECONDS = 2.0
 ERRORS = {
     "Transport unknown": 0,
     "Session ID unknown": 1,
@@ -78,6 +79,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path; every method, so that the wrong ones get the protocol's own answer."""
         app.router.add_route("*", f"/{engineio_path.strip('/')}/", self.handle_request)
+        app.on_shutdown.append(self._stop_with)
+
+    async def _stop_with(self, _app: web.Application) -> None:
+        """The HTTP server does not know WebSockets any more, so it cannot close them."""
+        await self.close_all(GOING_AWAY, grace=STOP_SECONDS)
+        await self.shutdown()
 
     def on(self, event: str, handler: Callable[..., Any] | None = None) -> Any:
         """Set the handler of connect(sid, environ), message(sid, data) or disconnect(sid, reason)."""
@@ -105,7 +112,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._pongs = Deadlines(loop, self.ping_timeout, self._check_pong)
         self._upgrades_end = Deadlines(loop, UPGRADE_SECONDS, self._check_upgrade)
         self._leftovers = Deadlines(loop, self.ping_timeout, self._drop)
-        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end, self._leftovers]
+        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end, self._leftovers, self._readers.unfinished]
 
     def deadlines(self, seconds: float, meet: Callable[[str], None]) -> Deadlines[str]:
         """Return deadlines for sessions, by sid, that end with the server."""
@@ -284,12 +291,15 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             self.failed(session, error)
             return
         if isinstance(started, asyncio.Task):
+            session.handlers += 1
             self.hub.hold(started)
             started.add_done_callback(lambda done: self._look_at(session, done))
 
     def _look_at(self, session: EngineSession, done: asyncio.Task[Any]) -> None:
         if not done.cancelled() and done.exception() is not None:
             self.failed(session, done.exception())
+        session.handlers -= 1
+        self._forget(session)
 
     def failed(self, session: EngineSession, error: BaseException | None) -> None:
         """Log what a handler raised; the session goes on."""
@@ -331,18 +341,23 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _finish(self, session: EngineSession, reason: str) -> None:
         self._ended(session, reason)
         session.closed = True
-        queue = session.polling
-        if queue is None or not len(queue):
-            self.sockets.pop(session.sid, None)
-        else:  # the last packets wait for one more poll
+        self._forget(session)
+
+    def _forget(self, session: EngineSession) -> None:
+        """Forget a session when its disconnect handlers are done, which may still ask for it."""
+        if not session.closed or session.handlers:
+            return
+        if session.owes_packets:  # for one more poll
             self._leftovers.add(session.sid)
+        else:
+            self.sockets.pop(session.sid, None)
 
     def _drop(self, sid: str) -> None:
         self.sockets.pop(sid, None)
 
     def _get_socket(self, sid: str) -> EngineSession:
         session = self.sockets.get(sid)
-        if session is None or session.closed:
+        if session is None:
             raise KeyError("Session not found")
         return session
 

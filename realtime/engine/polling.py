@@ -58,7 +58,8 @@ class PollingQueue:
         return self._poll is not None and self._poll.transport is not None
 
     async def wait(self, request: web.Request) -> None:
-        """Wait until there is something to send, or `wake`."""
+        """Wait until there is something to send, or `wake`. A poll that waited before ends: its client has gone."""
+        self.wake()
         self._poll = request
         if self._packets:
             return

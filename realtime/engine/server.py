@@ -79,20 +79,36 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         self._unused.add(session.sid)
 
     def _check_unused(self, eio_sid: str) -> None:
-        """A session that is in no namespace had a while to join one."""
+        """A session that is in no namespace had a while to join one. Each session has one deadline at most."""
         session = self.eio.sockets.get(eio_sid)
-        if session is not None and session.connections == 0:
+        if session is None or session.ending or self._unused is None:
+            return
+        session.watched = session.connections == 0
+        if session.connections == 0 and self.eio.hub.loop.time() >= session.unused_since + CONNECT_SECONDS:
             session.end(self.reason.SERVER_DISCONNECT, goodbye=True)
+        elif session.watched:
+            self._unused.add(eio_sid)
 
     def _left(self, session: EngineSession) -> None:
         session.connections -= 1
-        if session.connections == 0 and self._unused is not None and not session.ending:
+        if session.connections or session.ending or self._unused is None:
+            return
+        session.unused_since = self.eio.hub.loop.time()
+        if not session.watched:
+            session.watched = True
             self._unused.add(session.sid)
 
     def _check_assembly(self, eio_sid: str) -> None:
         session = self.eio.sockets.get(eio_sid)
-        if session is not None and session.assembly is not None and session.assembly.late(self.eio.hub.loop.time()):
+        if session is None or session.ending or self._unassembled is None:
+            return
+        session.assembling = session.assembly is not None
+        if session.assembly is None:
+            return
+        if session.assembly.late(self.eio.hub.loop.time()):
             self.eio.protocol_error(session, "attachments did not come")
+        else:
+            self._unassembled.add(eio_sid)
 
     def _ended(self, session: EngineSession, reason: str) -> None:
         for namespace, sid in self.manager.sids_of(session.sid):
@@ -132,7 +148,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         if not attachments:
             return Assembly(packet, 0).whole() if packet.type >= packets.BINARY_EVENT else packet
         session.assembly = Assembly(packet, attachments, self.eio.hub.loop.time() + ATTACHMENT_SECONDS)
-        if self._unassembled is not None:
+        if self._unassembled is not None and not session.assembling:
+            session.assembling = True
             self._unassembled.add(session.sid)
         return None
 

@@ -54,6 +54,7 @@ class EngineSession:
         "_server",
         "_task",
         "_waiting",
+        "assembling",
         "assembly",
         "awaits_pong",
         "broken",
@@ -61,11 +62,14 @@ class EngineSession:
         "connections",
         "ending",
         "failures",
+        "handlers",
         "handshake",
         "pings",
         "polling",
         "posting",
         "sid",
+        "unused_since",
+        "watched",
         "ws",
     )
 
@@ -77,12 +81,16 @@ class EngineSession:
         self.posting = False
         self.broken = False  # the client broke the protocol
         self.ending = False  # nothing is sent any more
-        self.closed = False  # the disconnect handler has run
+        self.closed = False  # the disconnect handlers have begun
         self.assembly: Assembly | None = None
+        self.assembling = False  # there is a deadline for attachments
+        self.watched = True  # there is a deadline for joining a namespace,
+        self.unused_since = 0.0  # which counts from here
         self.awaits_pong = False
         self.pings = 0
         self.connections = 0  # namespaces that the session is in, or is about to be
         self.failures = 0  # CONNECTs that were refused
+        self.handlers = 0  # in the background
         self._server = server
         self._candidate: WebSocketConnection | None = None
         self._probed = False

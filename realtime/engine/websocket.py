@@ -13,6 +13,10 @@ from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from realtime.engine.frames import PONG, websocket_frame
 from realtime.engine.hub import Hub
 from realtime.engine.outflow import Outflow
+from realtime.engine.timers import Deadlines
+
+MESSAGE_SECONDS = 15.0
+"""How long one message, in as many frames as it likes, may take to come."""
 
 SLICE = 8192
 """Bytes parsed at a time: at most about a thousand messages."""
@@ -58,6 +62,7 @@ class Readers:
     """aiohttp's frame readers. A connection needs one of its own only while a frame or a message is incomplete."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_payload: int) -> None:
+        self.unfinished = Deadlines(loop, MESSAGE_SECONDS, WebSocketConnection.check_message)
         self.queue = _Messages(loop)
         self._max_payload = max_payload + 1  # aiohttp refuses what is as long as its limit
         self.shared = self.make(deflate=False)
@@ -163,12 +168,30 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
                 self._peer_closes(message.data)
         if error is not None and not self.closing:
             self.fail(int(error.code), "oversized frame" if error.code == TOO_BIG else "malformed frame")
-        elif self._bounds is not None and self._bounds.are_met(data):
-            self._reader = self._bounds = None  # a reader costs 450 bytes, and 40 KB once it has inflated a message
+        elif self._bounds is not None:
+            self._bounds.messages += len(messages)
+            if self._bounds.are_met(data):
+                self._reader = self._bounds = None  # a reader costs 450 bytes, and 40 KB once it has inflated
+            elif not self._bounds.watched:
+                self._bounds.watched = True
+                self._readers.unfinished.add((self, self._bounds, self._bounds.messages))
         return wanted
+
+    @staticmethod
+    def check_message(begun: "tuple[WebSocketConnection, Bounds, int]") -> None:
+        """Close a connection whose client has begun a message and does not end it."""
+        connection, bounds, messages = begun
+        if connection._bounds is not bounds or connection.closing or connection.owner.full:
+            return
+        if bounds.messages == messages:
+            connection.fail(POLICY, "unfinished message")
+        else:
+            connection._readers.unfinished.add((connection, bounds, bounds.messages))
 
     def fail(self, code: int, reason: str) -> None:
         """Close because of what the peer sent; one log line."""
+        if self.closing:
+            return
         self._hub.warn("websocket client broke the protocol", reason=reason)
         self.close(code)
         self.lost("transport error")
@@ -211,9 +234,11 @@ def _is_one_small_frame(data: bytes) -> bool:
 class Bounds:
     """Follows where frames end, from read to read, so that a reader with nothing left to do can go."""
 
-    __slots__ = ("_fragments", "_head", "_missing")
+    __slots__ = ("_fragments", "_head", "_missing", "messages", "watched")
 
     def __init__(self) -> None:
+        self.messages = 0  # that have come whole
+        self.watched = False  # whether there is a deadline for the next one
         self._missing = 0  # bytes of the last frame that are still to come
         self._head = b""  # of a frame whose head was cut in two
         self._fragments = False  # a message has begun and its last frame has not come

@@ -119,7 +119,11 @@ def test_integers_over_64_bits_can_be_sent() -> None:
 
 
 @settings(deadline=None)
-@given(st.sampled_from(["/", "/ns"]), st.integers(1, 10**15) | st.none(), st.lists(st.integers() | st.text()))
+@given(
+    st.sampled_from(["/", "/ns"]),
+    st.integers(1, 10**15) | st.none(),
+    st.lists(st.integers(-(2**63), 2**63) | st.text()),
+)
 def test_what_is_sent_is_read_by_a_client(namespace: str, id: int | None, values: list[object]) -> None:
     [text] = encode(EVENT, namespace, ["name", *values], id=id)
     packet = sio_packet.Packet(encoded_packet=text.decode()[1:])
