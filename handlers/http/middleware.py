@@ -15,6 +15,7 @@ from handlers.http.base import Access, Handler, member, remember_caller, reply
 from handlers.http.origin import OriginPolicy
 from handlers.http.remote import AddressLimits, remember_remote, remote, remote_address
 from realtime.auth import TokenVerifier, find_credential
+from realtime.engine.handshake import Answered
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
 from realtime.services.directory import Directory
@@ -113,7 +114,7 @@ async def deliver(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.warning("http client cut: it does not read", address=remote_address(request))
         if request.transport is not None:
             request.transport.abort()
-    return response
+    return Answered(response.status, keep_alive=bool(response.keep_alive))
 
 
 def cors(*, origins: OriginPolicy) -> Middleware:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from realtime.engine import eager
 from realtime.engine.frames import Burst
-from realtime.engine.handshake import BadHandshake, Detached, Handshake, accept, detach, is_upgrade
+from realtime.engine.handshake import Answered, BadHandshake, Handshake, accept, detach, is_upgrade
 from realtime.engine.hub import Hub, Limits
 from realtime.engine.origins import AllowedOrigins
 from realtime.engine.polling import MAX_PACKETS_QUEUED, NOOP, BadPost, PollingQueue, read_packets
@@ -177,7 +177,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _open_websocket(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
         session.ws = self._take_over(request, session)
         self._begin(session, [])
-        return Detached()
+        return Answered()
 
     def _take_over(self, request: web.Request, session: EngineSession) -> WebSocketConnection:
         try:
@@ -216,7 +216,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             self._upgrades_end.add((session.sid, candidate))
         else:
             candidate.close(POLICY)
-        return Detached()
+        return Answered()
 
     def _check_upgrade(self, item: tuple[str, WebSocketConnection]) -> None:
         sid, candidate = item

@@ -151,15 +151,17 @@ def _parameter(text: str) -> tuple[str, str]:
     return key.strip(), value.strip().strip('"')
 
 
-class Detached(web.StreamResponse):
-    """What a handler returns after it has taken the connection away from the HTTP server: nothing to send."""
+class Answered(web.StreamResponse):
+    """What a handler returns when nothing is left to send: the answer was written, or the connection is not HTTP's
+    any more."""
 
-    def __init__(self) -> None:
-        super().__init__(status=101)
+    def __init__(self, status: int = 101, *, keep_alive: bool = False) -> None:
+        super().__init__(status=status)
+        self._goes_on = keep_alive
 
     @property
     def keep_alive(self) -> bool:
-        return False
+        return self._goes_on
 
     async def prepare(self, request: web.BaseRequest) -> None:
         return None

@@ -14,6 +14,7 @@ from realtime.engine.packets import SEPARATOR
 MAX_PACKETS_QUEUED = 2000
 MAX_PACKETS_PER_POST = 1000
 BODY_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 NOOP = b"6"
 CONTENT_TYPE = "text/plain"
 
@@ -83,9 +84,11 @@ class PollingQueue:
         if len(body) > COMPRESS_ABOVE:
             response.enable_compression()
         try:
-            await response.prepare(request)
-            await response.write_eof()
-        except ConnectionError:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await response.prepare(request)
+                await response.write_eof()
+        except (ConnectionError, TimeoutError):
+            transport.abort()
             self._packets.extendleft(reversed(packets))
             self.size += sum(map(len, packets))
         return response
