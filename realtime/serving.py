@@ -5,12 +5,14 @@ import errno
 import logging
 import signal
 import ssl
+import time
 from collections.abc import Callable
 
 import structlog
 from aiohttp import web
 
 from realtime.app import PARTS
+from realtime.ratelimit import RateLimiter
 from realtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -19,6 +21,7 @@ BACKLOG = 1024
 HEADER_SECONDS = 10.0
 """How long a connection may take to send a whole request head, the first one or the next."""
 
+LINES_PER_MINUTE = 60
 LINGER_SECONDS = 2.0
 """How long the rest of a body is read and dropped after an early answer."""
 
@@ -65,11 +68,17 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
 
 
 class _OneLine(logging.Handler):
-    """What aiohttp has to say of requests it could not even read: one line, without a traceback."""
+    """What aiohttp has to say of requests it could not even read: one line, without a traceback, 60 a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = RateLimiter(per_minute=LINES_PER_MINUTE, burst=LINES_PER_MINUTE)
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and isinstance(record.exc_info[1], web.RequestPayloadError):
             return  # only its body, and the handler has answered that
+        if self._lines.hit("", time.monotonic()) is not None:
+            return
         log.warning("http request unreadable", reason=record.getMessage()[:200])
 
 
