@@ -4,10 +4,15 @@ import functools
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from realtime.settings import Network
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+Place = tuple[str, str, int | None]
+"""Scheme, host name and port of a web page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,26 @@ def _is_address(address: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def page_origin(origin: str) -> Place | None:
+    """Return where a page with this Origin header lives; None for what is no web origin ("null", a file)."""
+    try:
+        parts = urlsplit(origin.lower())
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or parts.hostname is None:
+        return None
+    return parts.scheme, parts.hostname, port
+
+
+def is_own_page(origin: str, here: Remote) -> bool:
+    """Whether a page with this Origin header comes from the server that it now talks to."""
+    page = page_origin(origin)
+    if page is None or (here.scheme is not None and here.scheme != page[0]):
+        return False
+    return page == page_origin(f"{page[0]}://{here.host}")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -53,7 +53,7 @@ class Membership:
         elif isinstance(members, str):
             self._members[room] = {members, sid}
         else:
-            room = sys.intern(room)  # one name for all members, however often it was sent
+            room = sys.intern(str(room))  # one name for all members, however often it was sent
             members.add(sid)
         rooms.add(room)
         return True

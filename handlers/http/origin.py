@@ -1,15 +1,12 @@
 """Which browser origins may talk to the server (docs/contract.md, "CORS")."""
 
-from urllib.parse import urlsplit
-
 from aiohttp import web
 
 from handlers.http.remote import remote
 from realtime.engine.handshake import Handshake
+from realtime.remote import is_own_page, page_origin
 
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_Place = tuple[str | None, int | None]
 
 
 class OriginPolicy:
@@ -25,19 +22,12 @@ class OriginPolicy:
         return origin is None or self.allows_origin(origin, request)
 
     def allows_origin(self, origin: str, request: web.Request | Handshake) -> bool:
-        try:
-            parts = urlsplit(origin.lower())
-            place = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-        except ValueError:
+        page = page_origin(origin)
+        if page is None:
             return False
-        if parts.scheme not in _DEFAULT_PORTS or parts.hostname is None:
-            return False
-        if origin.lower() in self._allowed or (self._dev and parts.hostname in _LOCAL_HOSTS):
+        if origin.lower() in self._allowed or (self._dev and page[1] in _LOCAL_HOSTS):
             return True
-        here = remote(request)
-        if here.scheme is not None and here.scheme != parts.scheme:
-            return False
-        return place == _place(here.host, parts.scheme)
+        return is_own_page(origin, remote(request))
 
     def proves_same_site(self, request: web.Request | Handshake) -> bool:
         """Whether a cookie may speak for a write, an upgrade or a poll: the page's origin must be known and allowed.
@@ -53,14 +43,7 @@ class OriginPolicy:
         )
 
 
-def _place(host: str, scheme: str) -> _Place:
-    try:
-        parts = urlsplit(f"//{host.lower()}")
-        return parts.hostname, parts.port or _DEFAULT_PORTS[scheme]
-    except ValueError:
-        return None, None
-
-
 def is_local_host(host: str) -> bool:
     """Whether a Host header names this machine: pages of other names must not reach developer routes."""
-    return _place(host, "http")[0] in _LOCAL_HOSTS
+    place = page_origin(f"http://{host}")
+    return place is not None and place[1] in _LOCAL_HOSTS

@@ -74,7 +74,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._ended: Ended = self._plain_ended
         self._origins = origins
         self._trusted = tuple(trusted_proxies)
-        self._started = False
+        self._started = self._stopping = False
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path; every method, so that the wrong ones get the protocol's own answer."""
@@ -164,8 +164,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             raise Refused("Unsupported protocol version")
         if request.method != "GET":
             raise Refused("Bad handshake method")
+        if self._stopping:
+            raise Refused("Bad request")
         sid: str = self.generate_id()
-        session = EngineSession(self, sid, Handshake(request, remote_of(request, self._trusted)))
+        remote, trusted = remote_of(request, self._trusted), self._origins.trusts(request)
+        session = EngineSession(self, sid, Handshake(request, remote, trusted=trusted))
         if transport == "websocket":
             return self._open_websocket(request, session)
         if is_upgrade(request):
@@ -234,8 +237,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if not session.probed and not session.ending:
             await queue.wait(request)
         response = await queue.answer(request, idle=NOOP, headers=headers)
-        if session.ending:
-            self.sockets.pop(session.sid, None)
+        self.forget(session)
         return response
 
     async def _post(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
@@ -299,7 +301,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if not done.cancelled() and done.exception() is not None:
             self.failed(session, done.exception())
         session.handlers -= 1
-        self._forget(session)
+        self.forget(session)
 
     def failed(self, session: EngineSession, error: BaseException | None) -> None:
         """Log what a handler raised; the session goes on."""
@@ -341,11 +343,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _finish(self, session: EngineSession, reason: str) -> None:
         self._ended(session, reason)
         session.closed = True
-        self._forget(session)
+        self.forget(session)
 
-    def _forget(self, session: EngineSession) -> None:
+    def forget(self, session: EngineSession) -> None:
         """Forget a session when its disconnect handlers are done, which may still ask for it."""
-        if not session.closed or session.handlers:
+        if not session.closed or session.busy:
             return
         if session.owes_packets:  # for one more poll
             self._leftovers.add(session.sid)
@@ -365,8 +367,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         """Close every session with a WebSocket close code, and abort those that have not left after `grace` s.
 
         Sends no Engine.IO CLOSE and no Socket.IO DISCONNECT, so that clients come back by themselves. Returns when
-        every disconnect handler has begun.
+        every disconnect handler has begun. No session opens afterwards.
         """
+        self._stopping = True
         if not self._started:
             return
         sessions = list(self.sockets.values())

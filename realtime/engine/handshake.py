@@ -8,7 +8,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict, MultiDict
 
 from realtime.remote import Remote
@@ -16,9 +16,10 @@ from realtime.remote import Remote
 MAX_HEADERS = 8192
 """Bytes of headers kept until the first CONNECT was accepted."""
 
-KEPT = frozenset({"authorization", "cookie", "host", "origin", "sec-fetch-site", "user-agent"})
+KEPT = frozenset({"authorization", "cookie", "host", "origin", "sec-fetch-site", "upgrade", "user-agent"})
 """What may name or place a person; kept as long as the connection, for a CONNECT to another namespace."""
 
+_CREDENTIALS = frozenset({"authorization", "cookie"})
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _EXTENSION = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 _PARAMETERS = {
@@ -41,11 +42,14 @@ class Handshake:
 
     method = "GET"
 
-    def __init__(self, request: web.Request, remote: Remote) -> None:
+    def __init__(self, request: web.Request, remote: Remote, *, trusted: bool = True) -> None:
+        """`trusted` is False for a page of a stranger: what its visitor's browser sends along does not count."""
         self.path = request.path
         self.query_string = request.query_string
         self.remote = remote
-        headers = tuple(request.headers.items())
+        headers = tuple(
+            (name, value) for name, value in request.headers.items() if trusted or name.lower() not in _CREDENTIALS
+        )
         small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADERS
         self._headers = headers if small else _kept(headers)
 
@@ -109,7 +113,8 @@ def accept(request: web.Request) -> tuple[bytes, bool]:
     """
     headers = request.headers
     words = [word.strip() for word in headers.get("Connection", "").lower().split(",")]
-    if request.method != "GET" or not is_upgrade(request) or "upgrade" not in words:
+    modern = request.version >= HttpVersion11
+    if not modern or request.method != "GET" or not is_upgrade(request) or "upgrade" not in words:
         raise BadHandshake("not a WebSocket upgrade")
     if headers.get("Sec-WebSocket-Version") != "13":
         raise BadHandshake("the WebSocket version must be 13")

@@ -29,7 +29,8 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         self.eio_of: dict[str, str] = {}
         """sid -> Engine.IO sid, of all namespaces; read it, never change it."""
         self._pending: set[str] = set()
-        self._early: dict[str, list[Burst]] = {}
+        self.early: dict[str, list[Burst]] = {}
+        """What was sent to connections whose CONNECT is not answered yet."""
         self._ack_ids = itertools.count(1)
 
     def membership(self, namespace: str) -> Membership:
@@ -52,7 +53,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         sids[eio_sid] = sid
         self.eio_of[sid] = eio_sid
         self._pending.add(sid)
-        self._early[sid] = []
+        self.early[sid] = []
         return sid
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
@@ -68,15 +69,8 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         self.take_early(sid)
         return sid
 
-    def keep_early(self, sid: str, burst: Burst) -> bool:
-        """Keep what is sent to a connection whose CONNECT is not answered yet; False for any other."""
-        early = self._early.get(sid)
-        if early is not None:
-            early.append(burst)
-        return early is not None
-
     def take_early(self, sid: str) -> list[Burst]:
-        return self._early.pop(sid, [])
+        return self.early.pop(sid, [])
 
     def admit(self, sid: str, namespace: str) -> Membership:
         """Let the connect handler put an authenticated connection into rooms before its CONNECT is answered."""
@@ -114,11 +108,16 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         eio_sid = self.eio_of.pop(sid, None)
         if eio_sid is not None:
             self._sid_of[namespace].pop(eio_sid, None)
+            declared = (self.server.handlers, self.server.namespace_handlers, self.server.namespaces)
+            if not self._sid_of[namespace] and not any(namespace in names for names in declared):
+                del self._sid_of[namespace], self._memberships[namespace]  # with namespaces="*" clients choose names
         self._pending.discard(sid)
-        self._early.pop(sid, None)
+        self.early.pop(sid, None)
         self.callbacks.pop(sid, None)
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
+        if sid in self.early:  # its connect handler runs, which may put it into rooms
+            self.admit(sid, namespace)
         self.membership(namespace).enter(sid, room)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
@@ -129,15 +128,31 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
             self.basic_leave_room(sid, namespace, room)
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
-        return sorted(self.membership(namespace).rooms(sid))
+        """Return the rooms of a connection, its own first."""
+        return [sid, *sorted(self.membership(namespace).rooms(sid))]
 
-    def targets(self, namespace: str, room: Any) -> set[str]:
-        """Return the sids of one sid, one room, a list of either, or everybody (None). Unknown ones are nobody."""
+    def targets(self, namespace: str, room: Any, skip_sid: Any = None) -> set[str]:
+        """Return the sids of one sid, one room, a list of either, or everybody (None). Unknown ones are nobody.
+
+        Raises ValueError for an empty target.
+        """
         membership = self.membership(namespace)
         if room is None:
-            return set(membership.all())
-        names = [room] if isinstance(room, str) else room
-        return membership.union(names) | {name for name in names if name in membership or name in self._early}
+            sids = set(membership.all())
+        elif not room:
+            raise ValueError("emit needs a target: an empty one never means everybody")
+        elif isinstance(room, str):
+            sids = (
+                {room, *membership.members(room)} if self._is_sid(membership, room) else set(membership.members(room))
+            )
+        else:
+            sids = membership.union(room).union(name for name in room if self._is_sid(membership, name))
+        if skip_sid:
+            sids.difference_update((skip_sid,) if isinstance(skip_sid, str) else skip_sid)
+        return sids
+
+    def _is_sid(self, membership: Membership, name: str) -> bool:
+        return name in membership or name in self.early
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         """Yield (sid, eio sid) of `targets`."""
@@ -146,16 +161,12 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
                 yield sid, self.eio_of[sid]
 
     async def emit(self, event: str, data: Any, namespace: str, room: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Send an event. Raises ValueError for an empty target, wire.BadJson for data that cannot be sent."""
+        """Send an event, as `RealtimeServer.emit` does."""
         skip_sid = args[0] if args else kwargs.get("skip_sid")
         callback = args[1] if len(args) > 1 else kwargs.get("callback")
         target = kwargs.get("to")
         target = room if target is None else target
-        if target is not None and not target:
-            raise ValueError("emit needs a target: an empty one never means everybody")
-        sids = self.targets(namespace, target)
-        sids.difference_update([skip_sid] if isinstance(skip_sid, str) else skip_sid or ())
-        await self.server.send_event(namespace, event, data, sids, callback)
+        await self.server.emit(event, data, target, None, skip_sid, namespace, callback)
 
     def remember_callback(self, sid: str, callback: Callable[..., Any]) -> int:
         """Return the id under which a client is to acknowledge. Ids begin at 1 and are never used twice."""

@@ -117,7 +117,7 @@ class Outflow:
     def flush(self) -> None:
         """Hand what waits to the transport, in one write."""
         pending, transport = self.pending, self._transport
-        if pending is None or transport is None:
+        if pending is None or transport is None or self._quiet:
             return
         if self.choked and transport.get_write_buffer_size() > self._hub.limits.soft_buffer:
             return  # until the peer reads

@@ -39,6 +39,9 @@ CONNECT_SECONDS = 10.0
 ATTACHMENT_SECONDS = 10.0
 MAX_ROOMS = 500
 MAX_FAILED_CONNECTS = 10
+MAX_CONNECTS = 100
+"""CONNECTs of one session, accepted or not; a new session costs a handshake, which is limited."""
+
 RESERVED_EVENTS = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener", "__disconnect_final"}
 )
@@ -112,8 +115,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
 
     def _ended(self, session: EngineSession, reason: str) -> None:
         for namespace, sid in self.manager.sids_of(session.sid):
-            if self.manager.is_pre_connected(sid, namespace) and sid not in self._leaving:
-                continue  # its connect handler still runs; `_connect` cleans up after it
+            if self.manager.is_pre_connected(sid, namespace):
+                continue  # its connect or disconnect handler still runs, and whoever runs it cleans up
             self.eio.run(session, functools.partial(self._forget, sid, namespace, reason))
 
     # --- packets in ---
@@ -174,6 +177,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         )
 
     async def _connect(self, session: EngineSession, namespace: str, auth: Any) -> None:
+        session.attempts += 1
+        if session.attempts > MAX_CONNECTS:
+            self.eio.protocol_error(session, "too many CONNECTs")
+            return
         if not self._is_namespace(namespace):
             self._refuse(session, namespace, {"message": "Invalid namespace"})
             return
@@ -240,13 +247,16 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         if group is None:
             return None, args
         if type(group).trigger_event is not socketio.AsyncNamespace.trigger_event:
-            return functools.partial(group.trigger_event, event), args
+            return _Overridden(group, event), args
         return getattr(group, f"on_{event}", None), args
 
     def _arity(self, handler: Handler, offered: int) -> int:
         """Return how many arguments a handler wants: older ones take neither `auth` nor a reason."""
-        if isinstance(handler, functools.partial):
-            return offered
+        if isinstance(handler, _Overridden):
+            method: Handler | None = getattr(handler.group, f"on_{handler.event}", None)
+            if method is None:
+                return offered
+            handler = method
         if handler not in self._takes:
             parameters = inspect.signature(handler).parameters.values()
             positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -335,10 +345,24 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             self.eio.hub.all_written(written)
         return taken + len(written)
 
-    async def send_event(
-        self, namespace: str, event: str, data: Any, sids: Collection[str], callback: Handler | None
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Handler | None = None,
+        ignore_queue: bool = False,
     ) -> None:
-        """Send an event to connections: encoded once, unless each has to acknowledge under an id of its own."""
+        """Send an event; to everybody only when neither `to` nor `room` is given.
+
+        Encoded once, unless each client has to acknowledge under an id of its own. Raises ValueError for an empty
+        target, wire.BadJson for data that cannot be sent.
+        """
+        namespace = namespace or "/"
+        sids = self.manager.targets(namespace, room if to is None else to, skip_sid)
         values = [event, *_arguments(data)]
         if callback is None:
             self._deliver_or_keep(sids, Burst.of(*packets.encode(packets.EVENT, namespace, values)))
@@ -346,12 +370,19 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             for sid in sids:
                 id = self.manager.remember_callback(sid, callback)
                 self._deliver_or_keep([sid], Burst.of(*packets.encode(packets.EVENT, namespace, values, id=id)))
+        self.eio.start()
         if self.eio.hub.emitted(1 + len(sids)):
             await asyncio.sleep(0)
 
-    def _deliver_or_keep(self, sids: Iterable[str], burst: Burst) -> None:
+    def _deliver_or_keep(self, sids: Collection[str], burst: Burst) -> None:
         """Deliver; what a connect handler sends to its own connection follows the answer to its CONNECT."""
-        self.deliver([sid for sid in sids if not self.manager.keep_early(sid, burst)], burst)
+        early = self.manager.early
+        if early:
+            for sid in sids:
+                if sid in early:
+                    early[sid].append(burst)
+            sids = [sid for sid in sids if sid not in early]
+        self.deliver(sids, burst)
 
     async def call(
         self,
@@ -434,6 +465,17 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         return None if session is None else session.handshake.environ()
 
 
+class _Overridden:
+    """A `trigger_event` that a class-based namespace has overridden; it usually goes on to `on_<event>`."""
+
+    def __init__(self, group: Any, event: str) -> None:
+        self.group = group
+        self.event = event
+
+    def __call__(self, *args: Any) -> Any:
+        return self.group.trigger_event(self.event, *args)
+
+
 def _refusal(code: Code, message: str) -> dict[str, Any]:
     return RealtimeError(code, message).ack()
 
@@ -472,18 +514,18 @@ def create_server(
 ) -> RealtimeServer:
     """Return the Socket.IO server; attach it with ``server.attach(app)``.
 
-    Times are in seconds, sizes in bytes. `namespaces` lists those that are accepted without a handler ("*": all);
-    `/` always is. `cors_allowed_origins` is what `AllowedOrigins` takes.
+    Times are in seconds, sizes in bytes. `namespaces` lists those that are accepted without a handler ("*": all); the
+    default is `/`. `cors_allowed_origins` is what `AllowedOrigins` takes.
     """
     bounds = dataclasses.replace(limits or Limits(), max_payload=max_http_buffer_size)
     return RealtimeServer(
         async_mode="aiohttp",
         client_manager=RoomManager(max_rooms=max_rooms),
-        namespaces=namespaces,
+        namespaces=[namespaces] if isinstance(namespaces, str) and namespaces != "*" else namespaces,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
         limits=bounds,
-        origins=AllowedOrigins(cors_allowed_origins),
+        origins=AllowedOrigins(cors_allowed_origins, trusted_proxies),
         trusted_proxies=trusted_proxies,
         metrics=metrics,
         logger=_silent_logger(),

@@ -11,7 +11,7 @@ from engineio import packet as eio_packet
 from realtime.engine import eager
 from realtime.engine.frames import Burst, websocket_frame
 from realtime.engine.handshake import Handshake
-from realtime.engine.hub import Hub
+from realtime.engine.hub import BREATH_SECONDS, Hub
 from realtime.engine.packets import Assembly, Attachment
 from realtime.engine.polling import PollingQueue, burst_of
 from realtime.engine.timers import Deadlines
@@ -39,6 +39,7 @@ class Host(Protocol):
     def failed(self, session: "EngineSession", error: BaseException | None) -> None: ...
     def protocol_error(self, session: "EngineSession", what: str) -> None: ...
     def ended(self, session: "EngineSession", reason: str) -> None: ...
+    def forget(self, session: "EngineSession") -> None: ...
 
 
 class EngineSession:
@@ -56,6 +57,7 @@ class EngineSession:
         "_waiting",
         "assembling",
         "assembly",
+        "attempts",
         "awaits_pong",
         "broken",
         "closed",
@@ -89,6 +91,7 @@ class EngineSession:
         self.awaits_pong = False
         self.pings = 0
         self.connections = 0  # namespaces that the session is in, or is about to be
+        self.attempts = 0  # CONNECTs
         self.failures = 0  # CONNECTs that were refused
         self.handlers = 0  # in the background
         self._server = server
@@ -114,6 +117,11 @@ class EngineSession:
     def owes_packets(self) -> bool:
         """Whether one more poll has something to fetch."""
         return self.polling is not None and len(self.polling) > 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a handler still runs."""
+        return self.handlers > 0 or self._task is not None
 
     @property
     def session(self) -> dict[str, Any]:
@@ -167,7 +175,10 @@ class EngineSession:
         if self.ending or ws is None:
             return
         ws.flush()
-        if not ws.choked:
+        while ws.pending is not None and not ws.choked and not self.ending:  # it holds its breath
+            await asyncio.sleep(BREATH_SECONDS)
+            ws.flush()
+        if self.ending or not ws.choked:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting = [*(self._waiting or ()), waiter]
@@ -253,6 +264,8 @@ class EngineSession:
         self._task = None
         if not done.cancelled() and done.exception() is not None:
             self._server.failed(self, done.exception())
+        if self.closed:
+            self._server.forget(self)
         self._turn()
 
     def _turn(self) -> None:
@@ -340,8 +353,8 @@ class EngineSession:
         """
         if self.ending:
             return
-        if goodbye:
-            self.deliver(CLOSE_BURST)
+        if goodbye and not self.deliver(CLOSE_BURST) and not self.connected:
+            return  # it could not take that, and so has ended
         self.ending = True
         self._held = self.assembly = None
         for connection in (self.ws, self._candidate):

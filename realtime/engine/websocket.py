@@ -21,6 +21,9 @@ MESSAGE_SECONDS = 15.0
 SLICE = 8192
 """Bytes parsed at a time: at most about a thousand messages."""
 
+DEFLATED_SLICE = 512
+"""The same for a client that may compress: a byte of it may be a thousand."""
+
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _MASKED = _FINAL = 0x80
 GOING_AWAY, PROTOCOL_ERROR, POLICY, TOO_BIG = 1001, 1002, 1008, 1009
@@ -85,7 +88,7 @@ class Readers:
 class WebSocketConnection(Outflow, asyncio.Protocol):
     """Reads and writes one WebSocket for a `Receiver`."""
 
-    __slots__ = ("_backlog", "_bounds", "_close_code", "_reader", "_readers", "owner")
+    __slots__ = ("_backlog", "_bounds", "_close_code", "_reader", "_readers", "_watched", "owner")
 
     def __init__(self, hub: Hub, readers: Readers, owner: Receiver, *, deflate: bool) -> None:
         super().__init__(hub, deflate=deflate)
@@ -93,6 +96,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         self._readers = readers
         self._reader: WebSocketReader | None = None
         self._bounds: Bounds | None = None
+        self._watched = False  # whether there is a deadline for unfinished messages
         self._backlog = b""
         self._close_code = 0
 
@@ -100,7 +104,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         """Take over the transport of an upgraded request; `already_read` came behind the request's headers."""
         self._transport = transport
         transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=1)  # asyncio's TLS takes 0 for always full
         self.write(response)
         if already_read:
             self._backlog = already_read
@@ -115,10 +119,14 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
 
     # --- reading ---
 
+    @property
+    def _slice(self) -> int:
+        return DEFLATED_SLICE if self.deflate else SLICE
+
     def data_received(self, data: bytes) -> None:
         if self.closing and self._transport is None:
             return
-        if self._backlog or len(data) > SLICE:
+        if self._backlog or len(data) > self._slice:
             self._backlog += data
             self._pause()
             self._read_backlog()
@@ -133,7 +141,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         """Read one slice of what waits; the rest in later turns."""
         if self.owner.full and not self.closing:
             return  # `go_on` comes when it is not
-        piece, self._backlog = self._backlog[:SLICE], self._backlog[SLICE:]
+        piece, self._backlog = self._backlog[: self._slice], self._backlog[self._slice :]
         if piece and not self._read(piece):
             return
         if self._backlog:
@@ -172,8 +180,8 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
             self._bounds.messages += len(messages)
             if self._bounds.are_met(data):
                 self._reader = self._bounds = None  # a reader costs 450 bytes, and 40 KB once it has inflated
-            elif not self._bounds.watched:
-                self._bounds.watched = True
+            elif not self._watched:
+                self._watched = True
                 self._readers.unfinished.add((self, self._bounds, self._bounds.messages))
         return wanted
 
@@ -181,12 +189,14 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
     def check_message(begun: "tuple[WebSocketConnection, Bounds, int]") -> None:
         """Close a connection whose client has begun a message and does not end it."""
         connection, bounds, messages = begun
-        if connection._bounds is not bounds or connection.closing or connection.owner.full:
+        now = connection._bounds
+        connection._watched = now is not None and not connection.closing
+        if now is None or connection.closing:
             return
-        if bounds.messages == messages:
+        if now is bounds and now.messages == messages and not connection.owner.full:
             connection.fail(POLICY, "unfinished message")
         else:
-            connection._readers.unfinished.add((connection, bounds, bounds.messages))
+            connection._readers.unfinished.add((connection, now, now.messages))
 
     def fail(self, code: int, reason: str) -> None:
         """Close because of what the peer sent; one log line."""
@@ -234,11 +244,10 @@ def _is_one_small_frame(data: bytes) -> bool:
 class Bounds:
     """Follows where frames end, from read to read, so that a reader with nothing left to do can go."""
 
-    __slots__ = ("_fragments", "_head", "_missing", "messages", "watched")
+    __slots__ = ("_fragments", "_head", "_missing", "messages")
 
     def __init__(self) -> None:
         self.messages = 0  # that have come whole
-        self.watched = False  # whether there is a deadline for the next one
         self._missing = 0  # bytes of the last frame that are still to come
         self._head = b""  # of a frame whose head was cut in two
         self._fragments = False  # a message has begun and its last frame has not come

@@ -251,6 +251,7 @@ def pieces_of(data: bytes, size: int) -> Iterable[bytes]:
 async def test_a_compressed_event_is_read(server: RealtimeServer, heard: list[Any], value: str) -> None:
     member = Member(server, deflate=True).join()
     member.wire.say(squeezed(value))
+    await until(lambda: heard)
     assert heard == [value]
 
 
@@ -369,6 +370,7 @@ async def test_as_much_as_is_allowed_may_be_compressed(server: RealtimeServer, h
     member = Member(server, deflate=True).join()
     value = "x" * (1_000_000 - len(said("")))
     member.wire.say(squeezed(value))
+    await until(lambda: heard)
     assert heard == [value]
 
 

@@ -371,7 +371,7 @@ async def check_empty(server: RealtimeServer) -> None:
     await settle(lambda: not server.eio.sockets and not manager.eio_of)
     assert not any(manager.membership(namespace).all() for namespace in manager.get_namespaces())
     assert not manager._pending
-    assert not manager._early
+    assert not manager.early
     assert not server._leaving
     assert not server.eio.hub._dirty
     await server.shutdown()

@@ -466,7 +466,7 @@ async def test_who_is_refused_gets_nothing_else(server: RealtimeServer, refuses:
         await frames.send("2probe")  # which closes
         assert [frame for frame in await frames.until_closed() if "secret" in str(frame)] == []
     assert server.manager.eio_of == {}
-    assert server.manager._early == {}
+    assert server.manager.early == {}
 
 
 async def test_an_event_for_a_room_that_the_handler_entered_follows_the_answer(

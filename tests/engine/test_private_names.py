@@ -41,6 +41,8 @@ OVERRIDDEN: Mapping[type, Mapping[str, str]] = {
         "_engineio_server_class": "(self)",
         "call": "async (self, event, data=None, to=None, sid=None, namespace=None, timeout=60, ignore_queue=False)",
         "disconnect": "async (self, sid, namespace=None, ignore_queue=False)",
+        "emit": "async (self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, callback=None, "
+        "ignore_queue=False)",
         "get_environ": "(self, sid, namespace=None)",
     },
     RoomManager: {

@@ -28,7 +28,7 @@ class Served:
         manager = self.server.manager
         assert not self.server.eio.sockets
         assert not manager.eio_of
-        assert not manager._early
+        assert not manager.early
         assert not manager._pending
         return not any(manager.membership(namespace).all() for namespace in manager.get_namespaces())
 
