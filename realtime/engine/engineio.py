@@ -74,7 +74,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._ended: Ended = self._plain_ended
         self._origins = origins
         self._trusted = tuple(trusted_proxies)
-        self._started = self._stopping = False
+        self.started = self._stopping = False
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path; every method, so that the wrong ones get the protocol's own answer."""
@@ -102,9 +102,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def start(self) -> None:
         """Bind to the running event loop. Idempotent."""
-        if self._started:
+        if self.started:
             return
-        self._started = True
+        self.started = True
         loop = asyncio.get_running_loop()
         self.hub = Hub(loop, self.limits, self.metrics)
         self._readers = Readers(loop, self.limits.max_payload)
@@ -370,7 +370,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         every disconnect handler has begun. No session opens afterwards.
         """
         self._stopping = True
-        if not self._started:
+        if not self.started:
             return
         sessions = list(self.sockets.values())
         for session in sessions:
@@ -389,7 +389,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     async def shutdown(self) -> None:
         """Stop heartbeats and background work."""
-        if self._started:
+        if self.started:
             for deadlines in self._all_deadlines:
                 deadlines.stop()
             await self.hub.stop()

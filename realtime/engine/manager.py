@@ -29,6 +29,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         self.eio_of: dict[str, str] = {}
         """sid -> Engine.IO sid, of all namespaces; read it, never change it."""
         self._pending: set[str] = set()
+        self._wanted: dict[str, list[str]] = {}
         self.early: dict[str, list[Burst]] = {}
         """What was sent to connections whose CONNECT is not answered yet."""
         self._ack_ids = itertools.count(1)
@@ -39,6 +40,15 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
             self._memberships[namespace] = Membership(max_rooms=self._max_rooms)
             self._sid_of[namespace] = {}
         return self._memberships[namespace]
+
+    def _known(self, namespace: str) -> Membership:
+        """Return the index for reading: asking makes no namespace, whose name a client may have chosen."""
+        known = self._memberships.get(namespace)
+        return Membership() if known is None else known
+
+    def is_in(self, sid: str, namespace: str) -> bool:
+        """Whether a connection was accepted or admitted, and has not left."""
+        return sid in self._known(namespace)
 
     def get_namespaces(self) -> list[str]:
         return list(self._memberships)
@@ -62,7 +72,10 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
     def accept(self, sid: str, namespace: str) -> None:
         """Make a connection reachable: its connect handler has accepted it."""
         self._pending.discard(sid)
-        self.membership(namespace).add(sid)
+        membership = self.membership(namespace)
+        membership.add(sid)
+        for room in self._wanted.pop(sid, ()):
+            membership.enter(sid, room)
 
     async def connect(self, sid: str, namespace: str) -> str:
         self.accept(sid, namespace)
@@ -104,7 +117,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         return self.eio_of.get(sid)
 
     def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        self.membership(namespace).remove(sid)
+        self._known(namespace).remove(sid)
         eio_sid = self.eio_of.pop(sid, None)
         if eio_sid is not None:
             self._sid_of[namespace].pop(eio_sid, None)
@@ -113,43 +126,56 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
                 del self._sid_of[namespace], self._memberships[namespace]  # with namespaces="*" clients choose names
         self._pending.discard(sid)
         self.early.pop(sid, None)
+        self._wanted.pop(sid, None)
         self.callbacks.pop(sid, None)
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
-        if sid in self.early:  # its connect handler runs, which may put it into rooms
-            self.admit(sid, namespace)
-        self.membership(namespace).enter(sid, room)
+        if sid in self.early and sid not in self._known(namespace):
+            self._wanted.setdefault(sid, []).append(room)  # its connect handler runs, and may still refuse it
+        else:
+            self._known(namespace).enter(sid, room)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
-        self.membership(namespace).leave(sid, room)
+        self._known(namespace).leave(sid, room)
 
     def basic_close_room(self, room: Any, namespace: str) -> None:
-        for sid in set(self.membership(namespace).members(room)):
+        for sid in set(self._known(namespace).members(room)):
             self.basic_leave_room(sid, namespace, room)
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         """Return the rooms of a connection, its own first."""
-        return [sid, *sorted(self.membership(namespace).rooms(sid))]
+        return [sid, *sorted(self._known(namespace).rooms(sid))]
 
     def targets(self, namespace: str, room: Any, skip_sid: Any = None) -> set[str]:
         """Return the sids of one sid, one room, a list of either, or everybody (None). Unknown ones are nobody.
 
         Raises ValueError for an empty target.
         """
-        membership = self.membership(namespace)
+        if room is not None and not room:
+            raise ValueError("emit needs a target: an empty one never means everybody")
+        membership = self._known(namespace)
         if room is None:
             sids = set(membership.all())
-        elif not room:
-            raise ValueError("emit needs a target: an empty one never means everybody")
         elif isinstance(room, str):
             sids = (
                 {room, *membership.members(room)} if self._is_sid(membership, room) else set(membership.members(room))
             )
         else:
             sids = membership.union(room).union(name for name in room if self._is_sid(membership, name))
+        if self._wanted and room is not None:
+            sids |= self._wanting(namespace, {room} if isinstance(room, str) else set(room))
         if skip_sid:
             sids.difference_update((skip_sid,) if isinstance(skip_sid, str) else skip_sid)
         return sids
+
+    def _wanting(self, namespace: str, rooms: set[str]) -> set[str]:
+        """Return the connections that will be in a room when their connect handler has accepted them."""
+        here = self._sid_of.get(namespace, {})
+        return {
+            sid
+            for sid, wanted in self._wanted.items()
+            if not rooms.isdisjoint(wanted) and here.get(self.eio_of[sid]) == sid
+        }
 
     def _is_sid(self, membership: Membership, name: str) -> bool:
         return name in membership or name in self.early

@@ -370,8 +370,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             for sid in sids:
                 id = self.manager.remember_callback(sid, callback)
                 self._deliver_or_keep([sid], Burst.of(*packets.encode(packets.EVENT, namespace, values, id=id)))
-        self.eio.start()
-        if self.eio.hub.emitted(1 + len(sids)):
+        if self.eio.started and self.eio.hub.emitted(1 + len(sids)):
             await asyncio.sleep(0)
 
     def _deliver_or_keep(self, sids: Collection[str], burst: Burst) -> None:
@@ -421,7 +420,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         eio_sid = self.manager.eio_sid(sid)
         if eio_sid is None or sid in self._leaving:
             return
-        connected = sid in self.manager.membership(namespace)
+        connected = self.manager.is_in(sid, namespace)
         self._leaving.add(sid)
         self.manager.pre_disconnect(sid, namespace)
         try:
