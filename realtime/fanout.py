@@ -42,10 +42,6 @@ class Fanout:
             call_later = self._call_later or asyncio.get_running_loop().call_later
             self._timer = call_later(self.window, self.flush)
 
-    def withdraw(self, key: Hashable) -> bool:
-        """Take back what still waits; False when nothing did."""
-        return self._pending.pop(key, None) is not None
-
     def flush(self) -> None:
         """Send everything that waits, now."""
         if self._timer is not None:

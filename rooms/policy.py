@@ -13,7 +13,6 @@ from rooms.names import Room
 ADMIN = "admin"
 MANAGER = "manager"
 SERVICE = "service"
-GUEST = "guest"
 STAFF = frozenset({ADMIN, MANAGER, "technician", "staff", "employee", "receptionist", SERVICE})
 ADMIN_ROOM_ROLES = frozenset({ADMIN, MANAGER})
 PUBLISHER_ROLES = frozenset({ADMIN, MANAGER, SERVICE})

@@ -131,26 +131,6 @@ def test_an_event_after_the_window_starts_another(bench: Bench) -> None:
     assert len(bench.publisher.batches) == 2
 
 
-def test_what_is_taken_back_is_not_sent(bench: Bench) -> None:
-    bench.online("ann")
-    bob = bench.online("bob")
-    assert bench.fanout.withdraw(("presence", "ann")) is True
-    assert bench.fanout.withdraw(("presence", "ann")) is False
-    assert bench.fanout.withdraw(("presence", "eve")) is False
-    bench.timers.fire()
-    assert bench.publisher.batches == [[(bob, EVERYONE)]]
-
-
-def test_a_window_in_which_everything_was_taken_back_sends_nothing(bench: Bench) -> None:
-    bench.online("ann")
-    bench.fanout.withdraw(("presence", "ann"))
-    bench.timers.fire()
-    assert bench.publisher.batches == []
-    bench.online("ann")
-    bench.timers.fire()
-    assert len(bench.publisher.batches) == 1
-
-
 def test_a_flush_sends_at_once_and_only_once(bench: Bench) -> None:
     bench.online("ann")
     bench.fanout.flush()

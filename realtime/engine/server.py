@@ -23,6 +23,7 @@ from realtime.engine.eager import within
 from realtime.engine.engineio import EngineServer
 from realtime.engine.frames import COMPRESS_ABOVE, Burst
 from realtime.engine.hub import Limits
+from realtime.engine.lookup import Handler, Lookup
 from realtime.engine.manager import RoomManager
 from realtime.engine.origins import AllowedOrigins, Rule
 from realtime.engine.outflow import FLUSH_ABOVE, Outflow
@@ -50,7 +51,6 @@ RESERVED_EVENTS = frozenset(
 CATCH_ALL = "*"
 """What python-socketio registers handlers of any event under: no name that a client may send."""
 
-Handler = Callable[..., Any]
 Maybe = Coroutine[Any, Any, Any] | None
 
 
@@ -67,7 +67,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         self.eio.listen(opened=self._opened, received=self._received, ended=self._ended)
         self._unused: Deadlines[str] | None = None
         self._unassembled: Deadlines[str] | None = None
-        self._takes: dict[Handler, int] = {}
+        self._lookup = Lookup(self)
         self._leaving: set[str] = set()
 
     def _engineio_server_class(self) -> type[EngineServer]:
@@ -224,10 +224,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         return {"message": "Connection rejected by server"} if accepted is False else None
 
     async def _call_connect(self, session: EngineSession, sid: str, namespace: str, auth: Any) -> Any:
-        handler, given = self._find("connect", namespace, (sid, session.handshake.environ(), auth))
+        handler, given = self._lookup.find("connect", namespace, (sid, session.handshake.environ(), auth))
         if handler is None:
             return True
-        result = handler(*given[: self._arity(handler, len(given))])
+        result = handler(*self._lookup.wanted(handler, given))
         return await result if inspect.isawaitable(result) else result
 
     def _refuse(self, session: EngineSession, namespace: str, reason: dict[str, Any]) -> None:
@@ -236,33 +236,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         if session.failures >= MAX_FAILED_CONNECTS:
             self.eio.protocol_error(session, "too many refused CONNECTs")
 
-    # --- handlers ---
-
-    def _find(self, event: str, namespace: str, args: tuple[Any, ...]) -> tuple[Handler | None, tuple[Any, ...]]:
-        """Return the handler of an event and what it gets; catch-all handlers get the names too."""
-        handler, args = self._get_event_handler(event, namespace, args)
-        if handler is not None:
-            return handler, args
-        group, args = self._get_namespace_handler(namespace, args)
-        if group is None:
-            return None, args
-        if type(group).trigger_event is not socketio.AsyncNamespace.trigger_event:
-            return _Overridden(group, event), args
-        return getattr(group, f"on_{event}", None), args
-
-    def _arity(self, handler: Handler, offered: int) -> int:
-        """Return how many arguments a handler wants: older ones take neither `auth` nor a reason."""
-        if isinstance(handler, _Overridden):
-            method: Handler | None = getattr(handler.group, f"on_{handler.event}", None)
-            if method is None:
-                return offered
-            handler = method
-        if handler not in self._takes:
-            parameters = inspect.signature(handler).parameters.values()
-            positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-            many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-            self._takes[handler] = 1000 if many else len(positional)
-        return min(self._takes[handler], offered)
+    # --- events ---
 
     def _event(self, session: EngineSession, sid: str, packet: Packet) -> Maybe:
         name, *args = packet.data
@@ -279,7 +253,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
 
     def _result(self, session: EngineSession, namespace: str, name: str, args: tuple[Any, ...]) -> Any:
         """Return what the event's handler returns, or a coroutine that will."""
-        handler, given = self._find(name, namespace, args)
+        handler, given = self._lookup.find(name, namespace, args)
         if handler is None:
             return _refusal(Code.UNKNOWN_EVENT, "Unknown event")
         try:
@@ -436,10 +410,10 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
                 self._left(session)
 
     async def _call_disconnect(self, sid: str, namespace: str, reason: str) -> None:
-        handler, given = self._find("disconnect", namespace, (sid, reason))
+        handler, given = self._lookup.find("disconnect", namespace, (sid, reason))
         if handler is None:
             return
-        result = handler(*given[: self._arity(handler, len(given))])
+        result = handler(*self._lookup.wanted(handler, given))
         if inspect.isawaitable(result):
             await result
 
@@ -462,17 +436,6 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         may still matter (`handshake.KEPT`)."""
         session = self.eio.sockets.get(self.manager.eio_sid(sid) or "")
         return None if session is None else session.handshake.environ()
-
-
-class _Overridden:
-    """A `trigger_event` that a class-based namespace has overridden; it usually goes on to `on_<event>`."""
-
-    def __init__(self, group: Any, event: str) -> None:
-        self.group = group
-        self.event = event
-
-    def __call__(self, *args: Any) -> Any:
-        return self.group.trigger_event(self.event, *args)
 
 
 def _refusal(code: Code, message: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ ID_MAX = 2**63 - 1
 
 TARGET = "recipient, audience, excluded, late_join"
 CONTENT = "type, content, expires_at, group_key"
-NOTIFICATION = f"id, {TARGET}, {CONTENT}, sender, created_at, updated_at, read_at, group_count"
 DRAFT = f"id, {TARGET}, {CONTENT}, sender, run_at, created_at, dedup_key"
 
 ContentColumns = tuple[str, str, float | None, str | None]
@@ -57,7 +56,7 @@ def excluded_column(excluded: Iterable[Principal]) -> str | None:
 
 
 def notification(row: tuple[Any, ...]) -> Notification:
-    """Decode the columns of NOTIFICATION."""
+    """Decode the columns of a notification."""
     id, recipient, audience, excluded, late_join, type, content, expires_at, group_key, sender, *rest = row
     created_at, updated_at, read_at, group_count = rest
     return Notification(
