@@ -29,7 +29,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         self.eio_of: dict[str, str] = {}
         """sid -> Engine.IO sid, of all namespaces; read it, never change it."""
         self._pending: set[str] = set()
-        self._wanted: dict[str, list[str]] = {}
+        self._wanted: dict[str, Membership] = {}
         self.early: dict[str, list[Burst]] = {}
         """What was sent to connections whose CONNECT is not answered yet."""
         self._ack_ids = itertools.count(1)
@@ -74,7 +74,8 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         self._pending.discard(sid)
         membership = self.membership(namespace)
         membership.add(sid)
-        for room in self._wanted.pop(sid, ()):
+        wanted = self._wanted.pop(sid, None)
+        for room in wanted.rooms(sid) if wanted is not None else ():
             membership.enter(sid, room)
 
     async def connect(self, sid: str, namespace: str) -> str:
@@ -131,12 +132,15 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
         if sid in self.early and sid not in self._known(namespace):
-            self._wanted.setdefault(sid, []).append(room)  # its connect handler runs, and may still refuse it
+            # Its connect handler runs, and may still refuse it. What would fail later fails here, in the handler.
+            wanted = self._wanted.setdefault(sid, Membership(max_rooms=self._max_rooms))
+            wanted.add(sid)
+            wanted.enter(sid, room)
         else:
             self._known(namespace).enter(sid, room)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
-        self._known(namespace).leave(sid, room)
+        self._wanted.get(sid, self._known(namespace)).leave(sid, room)
 
     def basic_close_room(self, room: Any, namespace: str) -> None:
         for sid in set(self._known(namespace).members(room)):
@@ -174,7 +178,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         return {
             sid
             for sid, wanted in self._wanted.items()
-            if not rooms.isdisjoint(wanted) and here.get(self.eio_of[sid]) == sid
+            if not rooms.isdisjoint(wanted.rooms(sid)) and here.get(self.eio_of[sid]) == sid
         }
 
     def _is_sid(self, membership: Membership, name: str) -> bool:

@@ -119,6 +119,33 @@ async def test_what_is_sent_to_a_room_entered_while_connecting_follows_the_answe
     assert await heard(first, second) == [[["joined", first.sid], ["joined", second.sid]], [["joined", second.sid]]]
 
 
+async def test_a_connect_handler_cannot_enter_more_rooms_than_there_may_be() -> None:
+    server: RealtimeServer = build(max_rooms=3)
+
+    async def connect(sid: str, environ: dict[str, Any]) -> None:
+        for number in range(4):
+            await server.enter_room(sid, f"room {number}")
+
+    server.on("connect", connect)
+    member = Member(server)
+    member.say("40")
+    await turns(3)
+    assert [text[:2] for text in member.heard[1:]] == ["44"]
+    assert server.manager.sids_of(member.session.sid) == []
+    assert not server.manager.membership("/").all()
+
+
+async def test_a_room_left_again_while_connecting_is_not_entered(server: RealtimeServer) -> None:
+    async def connect(sid: str, environ: dict[str, Any]) -> None:
+        await server.enter_room(sid, "lobby")
+        await server.enter_room(sid, "kitchen")
+        await server.leave_room(sid, "lobby")
+
+    server.on("connect", connect)
+    member = Member(server).join()
+    assert server.rooms(member.sid) == [member.sid, "kitchen"]
+
+
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_refused_connect_leaves_no_membership(
     server: RealtimeServer, endpoint: Endpoint, *, waits: bool
