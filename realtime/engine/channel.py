@@ -75,9 +75,9 @@ class Channel:
     def of_user(self, user: str) -> list[Session]:
         """Return the connections of a user, not of a guest with the same id."""
         members = self.membership.members(names.user(user))
-        return [self._sessions[sid] for sid in members if self._owns(sid, user)]
+        return [self._sessions[sid] for sid in members if self.owns(sid, user)]
 
-    def _owns(self, sid: str, user: str) -> bool:
+    def owns(self, sid: str, user: str) -> bool:
         """An administrator may join anybody's personal room without becoming them."""
         session = self._sessions.get(sid)
         return session is not None and not session.identity.guest and session.identity.id == user

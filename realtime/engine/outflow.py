@@ -123,7 +123,7 @@ class Outflow:
             return  # until the peer reads
         self.pending = None
         self._size = 0
-        self.free = not (self.choked or self._quiet)
+        self.free = not self.choked
         data = pending if isinstance(pending, bytes) else b"".join(pending)
         if self.choked:
             self._added += len(data)

@@ -20,7 +20,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from realtime import wire
 from realtime.engine import packets
 from realtime.engine.eager import within
-from realtime.engine.engineio import EngineServer
+from realtime.engine.engineio import EngineServer, coroutine
 from realtime.engine.frames import COMPRESS_ABOVE, Burst
 from realtime.engine.hub import Limits
 from realtime.engine.lookup import Handler, Lookup
@@ -288,7 +288,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         sid = self.manager.sid_from_eio_sid(session.sid, packet.namespace)
         callback = self.manager.take_callback(sid, packet.id) if sid and packet.id is not None else None
         if callback is not None:
-            self.eio.run(session, lambda: _awaitable(callback(*packet.data)))
+            self.eio.run(session, lambda: coroutine(callback(*packet.data)))
 
     # --- packets out ---
 
@@ -449,10 +449,6 @@ def _connect_error(code: Code, message: str) -> dict[str, Any]:
 def _arguments(data: Any) -> list[Any]:
     """Return what a handler or an emit means: a tuple is several arguments, None is none."""
     return list(data) if isinstance(data, tuple) else [] if data is None else [data]
-
-
-def _awaitable(result: Any) -> Maybe:
-    return result if asyncio.iscoroutine(result) else None
 
 
 def _silent_logger() -> logging.Logger:

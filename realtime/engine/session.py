@@ -17,8 +17,8 @@ from realtime.engine.polling import PollingQueue, burst_of
 from realtime.engine.timers import Deadlines
 from realtime.engine.websocket import POLICY, WebSocketConnection
 
-OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE = b"0", b"1", b"2", b"3", b"4", b"5"
-PING_BURST, CLOSE_BURST = Burst.of(PING), Burst.of(CLOSE)
+OPEN = b"0"
+CLOSE_BURST, PING_BURST = Burst.of(b"1"), Burst.of(b"2")
 PROBE, PROBED = "2probe", websocket_frame(b"3probe")
 
 MAX_HELD = 64
@@ -307,7 +307,7 @@ class EngineSession:
         if message == PROBE and not self._probed:
             self._probed = True
             candidate.write(PROBED)
-            if self.polling is not None and self.polling.polled:
+            if self.polling is not None:
                 self.polling.wake()
         elif message == "5" and self._probed:
             self.ws, self._candidate = candidate, None
@@ -331,9 +331,6 @@ class EngineSession:
             self._candidate = None
             self._probed = False
             candidate.close(POLICY)
-
-    def upgrading(self, candidate: WebSocketConnection) -> bool:
-        return self._candidate is candidate
 
     # --- the end ---
 

@@ -233,14 +233,8 @@ class RoomService:
 
     def _is_inside(self, user: str, room: str) -> bool:
         membership = self._channel.membership
-        return any(
-            membership.is_in(sid, room) and self._owns(sid, user) for sid in membership.members(names.user(user))
-        )
-
-    def _owns(self, sid: str, user: str) -> bool:
-        """An administrator may be in anybody's personal room without being them."""
-        session = self._channel.session(sid)
-        return session is not None and not session.identity.guest and session.identity.id == user
+        mine = membership.members(names.user(user))
+        return any(membership.is_in(sid, room) and self._channel.owns(sid, user) for sid in mine)
 
     async def recheck_room(self, name: str) -> None:
         """Take out everybody who may no longer be in a room whose row has changed."""
