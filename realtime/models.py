@@ -46,15 +46,17 @@ class Content:
     actions: list[JsonObject] = field(default_factory=list)
     expires_at: float | None = None
     group_key: str | None = None
+    details: JsonObject = field(default_factory=dict)
+    """What one application knows beyond that; only its own vocabulary shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whom a notification is for: one principal, or everyone who holds an audience key.
 
-    Exactly one of `recipient` and `audience` is set. An audience key is ``all``, ``role:{role}`` or
-    ``room:{room}``; `excluded` principals are never shown it; with `late_join` it is also shown to people
-    who came to the audience after it was sent.
+    Exactly one of `recipient` and `audience` is set. An audience key is ``all`` (every user), ``guests`` (every
+    guest), ``role:{role}`` or ``room:{room}``; `excluded` principals are never shown it; with `late_join` it is also
+    shown to people who came to the audience after it was sent.
     """
 
     recipient: Principal | None = None
@@ -186,3 +188,58 @@ class Replay:
     fingerprint: str
     status: int | None
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message between two users. `content` is opaque: clients may have encrypted it.
+
+    `sender` and `receiver` are user ids. `notification` is the inbox row that was made because the receiver was away.
+    """
+
+    id: int
+    sender: str
+    receiver: str
+    content: str
+    client_id: str | None
+    created_at: float
+    delivered_at: float | None = None
+    read_at: float | None = None
+    notification: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be stored. `client_id` is the id that the sender's client gave it, if any."""
+
+    sender: str
+    receiver: str
+    content: str
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """The row, and whether it is the earlier one that this is a repetition of."""
+
+    message: Message
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What one user has said and heard with one other, `unread` of it not read by them."""
+
+    other: str
+    last: Message
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where push messages of a principal may go."""
+
+    token: str
+    owner: Principal
+    platform: str | None
+    registered_at: float

@@ -17,22 +17,35 @@ from typing import Protocol
 from realtime.models import (
     Change,
     Content,
+    Conversation,
+    Device,
     Draft,
     EntityQuery,
     InboxQuery,
     JsonObject,
     MembershipChange,
+    Message,
+    NewMessage,
     Notification,
     Principal,
     Replay,
     Seen,
     Stored,
+    StoredMessage,
     Target,
     User,
 )
 
 DEDUP_SECONDS = 24 * 3600
 IDEMPOTENCY_SECONDS = 24 * 3600
+MESSAGE_DEDUP_SECONDS = 300.0
+"""How long a client's own id of a message means that message."""
+
+MESSAGE_REPEAT_SECONDS = 2.0
+"""How long the same words to the same person, without an id, are the same message: a double click, not an answer."""
+
+MAX_DEVICES = 20
+"""Device tokens of one principal; the oldest is forgotten first."""
 
 
 class InboxStore(Protocol):
@@ -46,13 +59,30 @@ class InboxStore(Protocol):
         sender: Principal | None,
         now: float,
         dedup_key: str | None = None,
+        id: int | None = None,
     ) -> list[Stored]:
         """Store one row per target in one transaction, in the order of `targets`.
+
+        `id`, for a single target, is one that `take_id` gave: asked again with it, this returns the row that is
+        there, marked duplicate, and a draft with that id is not touched.
 
         A `dedup_key` seen for the same target within DEDUP_SECONDS returns the earlier row, marked duplicate.
         A direct row whose content has a `group_key` replaces the recipient's unread row of that key: the row
         keeps its id, takes the new content, `group_count` + 1 and a new `created_at`, so it moves to the top.
         """
+        ...
+
+    async def take_id(self) -> int:
+        """Return the id of a notification that is still to be stored; nobody else gets it."""
+        ...
+
+    async def undelivered(self, reader: Principal, *, limit: int, now: float) -> list[Notification]:
+        """Return what the reader can see, has not read, and `set_delivered` was not told of; oldest
+        (created_at, id) first. A row that its group has replaced counts as new."""
+        ...
+
+    async def set_delivered(self, reader: Principal, ids: Sequence[int], *, now: float) -> None:
+        """Note that a client of the reader has taken these rows. Idempotent; unknown ids are ignored."""
         ...
 
     async def inbox(self, reader: Principal, query: InboxQuery, *, now: float) -> tuple[list[Notification], int]:
@@ -130,8 +160,12 @@ class ScheduleStore(Protocol):
         run_at: float,
         now: float,
         dedup_key: str | None = None,
+        id: int | None = None,
     ) -> list[Draft]:
-        """Store one draft per target in one transaction."""
+        """Store one draft per target in one transaction.
+
+        `id`, for a single target, is one that `take_id` gave: asked again with it, this returns the draft that waits.
+        """
         ...
 
     async def draft(self, id: int) -> Draft | None: ...
@@ -145,7 +179,8 @@ class ScheduleStore(Protocol):
     async def publish_draft(self, id: int, *, now: float) -> Stored | None:
         """Turn a draft into a notification with the same id, atomically; None when it is gone.
 
-        The compare-and-set that claims a draft: of two callers one gets the row, the other None.
+        The compare-and-set that claims a draft: of two callers one gets the row, the other None. When a row with
+        its id exists, the draft goes and that row is returned, marked duplicate.
         """
         ...
 
@@ -219,7 +254,87 @@ class IdempotencyStore(Protocol):
     async def forget_request(self, principal: Principal, key: str) -> None: ...
 
 
-class Store(InboxStore, ScheduleStore, EntityStore, DirectoryStore, IdempotencyStore, Protocol):
+class MessageStore(Protocol):
+    """Chat between two users. Ids are integers that rise in the order of storing and are never reused."""
+
+    async def add_message(self, new: NewMessage, *, now: float) -> StoredMessage:
+        """Store a message, or return the one that it repeats, marked duplicate.
+
+        A repetition has the sender, receiver and `client_id` of one at most MESSAGE_DEDUP_SECONDS old, whatever its
+        content; without a `client_id`, the sender, receiver and content of one without a `client_id` that is at
+        most MESSAGE_REPEAT_SECONDS old. Atomic: of two that repeat each other one is stored.
+        """
+        ...
+
+    async def message(self, id: int) -> Message | None: ...
+
+    async def read_message(self, id: int, reader: str, *, now: float) -> tuple[Message, bool] | None:
+        """Mark a message read by its receiver, and delivered if it was not. Returns (row, whether that changed it);
+        None when `reader` is not its receiver. Read again, it keeps its `read_at`."""
+        ...
+
+    async def read_conversation(self, reader: str, other: str, *, up_to: int | None, now: float) -> list[Message]:
+        """Mark read, and delivered, what `other` has sent to `reader`; with `up_to` that id and those before it.
+
+        Returns the messages that this changed, oldest first.
+        """
+        ...
+
+    async def set_messages_delivered(self, ids: Sequence[int], *, now: float) -> list[Message]:
+        """Note that a client of their receivers has taken messages; returns those that this changed, in any order."""
+        ...
+
+    async def set_message_notification(self, id: int, notification: int) -> None: ...
+
+    async def undelivered_messages(self, receiver: str, *, limit: int) -> list[Message]:
+        """Return what is neither delivered nor read, oldest first."""
+        ...
+
+    async def conversations(self, user: str, *, limit: int, offset: int) -> tuple[list[Conversation], int]:
+        """Return a page of the user's conversations, the one with the newest message first, and how many there
+        are."""
+        ...
+
+    async def history(self, user: str, other: str, *, before: int | None, limit: int) -> list[Message]:
+        """Return messages of both directions, newest first, with `before` only those with a smaller id."""
+        ...
+
+    async def search_messages(
+        self, user: str, text: str, *, other: str | None, before: int | None, limit: int
+    ) -> list[Message]:
+        """Return the user's messages that contain `text` (letters of ASCII in either case), newest first; with
+        `other` those of one conversation, with `before` those with a smaller id. No character has a special
+        meaning in `text`."""
+        ...
+
+    async def unread_messages(self, user: str) -> int:
+        """Return how many messages the user has not read."""
+        ...
+
+    async def message_count(self) -> int:
+        """Return how many messages have ever been stored."""
+        ...
+
+
+class DeviceStore(Protocol):
+    """Device tokens for push."""
+
+    async def register_device(self, owner: Principal, token: str, *, platform: str | None, now: float) -> None:
+        """Store a token, or move it here from whoever had it. Of more than MAX_DEVICES the oldest go."""
+        ...
+
+    async def unregister_devices(self, owner: Principal, token: str | None) -> int:
+        """Remove one token of the owner, or all of them (None); returns how many."""
+        ...
+
+    async def devices(self, owner: Principal) -> list[Device]:
+        """Return an owner's devices, the newest first."""
+        ...
+
+
+class Store(
+    InboxStore, ScheduleStore, EntityStore, DirectoryStore, IdempotencyStore, MessageStore, DeviceStore, Protocol
+):
     async def open(self) -> None: ...
 
     async def close(self) -> None:

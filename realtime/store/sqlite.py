@@ -1,6 +1,7 @@
 """The default store: one SQLite file, one thread that writes, a few that read.
 
-What each method does is in the sqlite_* modules, as functions of a connection; here is only who runs them.
+What each method does is in the sqlite_* modules, as functions of a connection; here and in sqlite_chat is only who
+runs them.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from realtime.errors import StoreUnavailable
 from realtime.models import (
     Change,
     Content,
@@ -26,82 +26,32 @@ from realtime.models import (
     Target,
     User,
 )
+from realtime.store import sqlite_delivery as delivery
 from realtime.store import sqlite_directory as directory
 from realtime.store import sqlite_entities as rows
 from realtime.store import sqlite_inbox as inbox
 from realtime.store import sqlite_membership as membership
 from realtime.store import sqlite_publish as publish
 from realtime.store import sqlite_upkeep as upkeep
-from realtime.store.sqlite_file import DatabaseFile
+from realtime.store.sqlite_chat import SqliteChat
 from realtime.store.sqlite_gathering import Gathering
-from realtime.store.sqlite_readers import Readers
-from realtime.store.sqlite_writer import Work, Writer
-
-PAGES_MAX = 2**30 - 1
-"""SQLite's own limit: 4 TB at 4 KB a page."""
+from realtime.store.sqlite_writer import Work
 
 T = TypeVar("T")
 
 
-class SqliteStore:
-    """Implements `realtime.store.base.Store`.
-
-    A path of `:memory:` keeps nothing and reads on the writer's thread. Without `exclusive` another process may
-    write too (a tool beside the server); it must not serve, as it takes the server's running requests for dead.
-    All methods belong to the event loop that called `open`.
-    """
+class SqliteStore(SqliteChat):
+    """Implements `realtime.store.base.Store`."""
 
     def __init__(self, path: Path | str, *, exclusive: bool = True) -> None:
-        self._file = DatabaseFile(path, exclusive=exclusive)
-        self._writer: Writer | None = None
-        self._readers: Readers | None = None
-        self._boot = ""
+        super().__init__(path, exclusive=exclusive)
+        self._boot = secrets.token_hex(8)
         self._changes = Gathering(self._change_memberships)
         self._tokens = Gathering(self._touch_users)
 
-    @property
-    def commits(self) -> int:
-        """Transactions committed since `open`."""
-        return self._writer.commits if self._writer else 0
-
-    @property
-    def jobs(self) -> int:
-        """Writes committed since `open`; over `commits`, the size of a group."""
-        return self._writer.jobs if self._writer else 0
-
-    async def open(self) -> None:
-        """Open or create the database. Raises StoreRefused and StoreUnavailable, and then holds nothing."""
-        if self._writer is not None:
-            raise RuntimeError("the store has been opened before")
-        writer = Writer(self._file.connect_writer, self._file.disconnect_writer)
-        await writer.start()
-        self._boot = secrets.token_hex(8)
-        self._readers = None if self._file.in_memory else Readers(self._file.connect_reader)
-        self._writer = writer
-
     async def close(self) -> None:
         self._changes.hand_over()
-        if self._readers is not None:
-            await self._readers.stop()
-        if self._writer is not None:
-            await self._writer.stop()
-
-    async def check(self) -> None:
-        await self._write(upkeep.probe)
-
-    async def sweep(self, *, now: float) -> int:
-        total, more = 0, True
-        while more:
-            removed, more = await self._write(lambda db: upkeep.sweep_some(db, now=now))
-            total += removed
-        return total
-
-    async def limit_pages(self, pages: int | None) -> None:
-        """Keep the file from growing beyond `pages` (as a full disk would); None lifts the limit.
-
-        Lasts until `close`. A limit below the present size is the present size.
-        """
-        await self._write(lambda db: db.execute(f"PRAGMA max_page_count = {int(pages or PAGES_MAX)}").fetchone())
+        await super().close()
 
     async def add(
         self,
@@ -111,9 +61,20 @@ class SqliteStore:
         sender: Principal | None,
         now: float,
         dedup_key: str | None = None,
+        id: int | None = None,
     ) -> list[Stored]:
-        message = publish.Message.encode(content, sender, dedup_key)
-        return await self._write(lambda db: publish.add(db, targets, message, now=now))
+        message = publish.Encoded.encode(content, sender, dedup_key)
+        return await self._write(lambda db: publish.add(db, targets, message, id=id, now=now))
+
+    async def take_id(self) -> int:
+        return await self._write(publish.take_id)
+
+    async def undelivered(self, reader: Principal, *, limit: int, now: float) -> list[Notification]:
+        await self._settle(lambda change: change.reader == reader)
+        return await self._read(lambda db: delivery.undelivered(db, reader, limit=limit, now=now))
+
+    async def set_delivered(self, reader: Principal, ids: Sequence[int], *, now: float) -> None:
+        await self._write(lambda db: delivery.set_delivered(db, reader, ids, now=now))
 
     async def inbox(self, reader: Principal, query: InboxQuery, *, now: float) -> tuple[list[Notification], int]:
         await self._settle(lambda change: change.reader == reader)
@@ -176,9 +137,10 @@ class SqliteStore:
         run_at: float,
         now: float,
         dedup_key: str | None = None,
+        id: int | None = None,
     ) -> list[Draft]:
-        message = publish.Message.encode(content, sender, dedup_key)
-        return await self._write(lambda db: publish.add_drafts(db, targets, message, run_at=run_at, now=now))
+        message = publish.Encoded.encode(content, sender, dedup_key)
+        return await self._write(lambda db: publish.add_drafts(db, targets, message, id=id, run_at=run_at, now=now))
 
     async def draft(self, id: int) -> Draft | None:
         return await self._read(lambda db: publish.draft(db, id))
@@ -262,14 +224,4 @@ class SqliteStore:
 
     async def _write(self, work: Work[T]) -> T:
         self._changes.hand_over()  # whoever asks now comes after them
-        return await self._submit(work)
-
-    def _submit(self, work: Work[T]) -> asyncio.Future[T]:
-        if self._writer is None:
-            raise StoreUnavailable("The database is not open")
-        return self._writer.submit(work)
-
-    async def _read(self, work: Work[T]) -> T:
-        if self._readers is None:
-            return await self._write(work)
-        return await self._readers.run(work)
+        return await super()._write(work)

@@ -181,4 +181,5 @@ def delete(db: sqlite3.Connection, reader: Principal, id: int, *, now: float) ->
     if found is None:
         return False
     db.execute(SET_STATE, (reader, found[0], None, 1))
+    db.execute("DELETE FROM delivery WHERE reader = ? AND id = ?", (reader, id))
     return True

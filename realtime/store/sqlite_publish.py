@@ -16,9 +16,10 @@ ANY_ROW = f"""{DIRECT} WHERE id = :id UNION ALL
     SELECT id, NULL, audience, excluded, late_join, type, content, expires_at, group_key, sender,
     created_at, updated_at, NULL, 1 FROM log WHERE id = :id"""
 
+# The + keeps SQLite from going through the whole inbox in this order instead of using the index of groups.
 UNREAD_OF_GROUP = f"""SELECT id, group_count FROM inbox
     WHERE recipient = :recipient AND group_key = :group_key AND read_at IS NULL AND {LIVE}
-    ORDER BY created_at DESC, id DESC LIMIT 1"""
+    ORDER BY +created_at DESC, id DESC LIMIT 1"""
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Encoded:
     """What is sent, encoded once for all of its rows; made outside the writer thread."""
 
     content: Content
@@ -48,25 +49,42 @@ class Message:
     dedup_key: str | None
 
     @classmethod
-    def encode(cls, content: Content, sender: Principal | None, dedup_key: str | None) -> "Message":
+    def encode(cls, content: Content, sender: Principal | None, dedup_key: str | None) -> "Encoded":
         """Raises INVALID_PAYLOAD."""
         return cls(content, rows.content_columns(content), sender, dedup_key)
 
 
-def add(db: sqlite3.Connection, targets: Sequence[Target], message: Message, *, now: float) -> list[Stored]:
+def take_id(db: sqlite3.Connection) -> int:
     heads = Heads(db)
-    stored = [_publish(heads, target, message, id=None, now=now) for target in targets]
+    id = heads.take("notification")
+    heads.save()
+    return id
+
+
+def add(
+    db: sqlite3.Connection, targets: Sequence[Target], message: Encoded, *, id: int | None, now: float
+) -> list[Stored]:
+    """Raises ValueError for an `id` that was never taken, and for one for several targets."""
+    _require_taken(db, id, targets)
+    heads = Heads(db)
+    stored = [_publish(heads, target, message, id=id, now=now) for target in targets]
     heads.save()
     return stored
 
 
 def add_drafts(
-    db: sqlite3.Connection, targets: Sequence[Target], message: Message, *, run_at: float, now: float
+    db: sqlite3.Connection, targets: Sequence[Target], message: Encoded, *, id: int | None, run_at: float, now: float
 ) -> list[Draft]:
-    """The dedup key is looked up at publication."""
+    """The dedup key is looked up at publication. Asked again with an `id`, returns the draft that waits.
+
+    Raises ValueError as `add` does.
+    """
+    _require_taken(db, id, targets)
+    if id is not None and (waiting := draft(db, id)):
+        return [waiting]
     heads = Heads(db)
     drafts = [
-        Draft(heads.take("notification"), target, message.content, message.sender, run_at, now, message.dedup_key)
+        Draft(id or heads.take("notification"), target, message.content, message.sender, run_at, now, message.dedup_key)
         for target in targets
     ]
     db.executemany(
@@ -101,12 +119,15 @@ def due_drafts(db: sqlite3.Connection, *, now: float, limit: int) -> list[Draft]
 
 
 def publish_draft(db: sqlite3.Connection, id: int, *, now: float) -> Stored | None:
-    """The row keeps the draft's id, so a grouped one takes the place of the earlier row instead of its id."""
+    """The row keeps the draft's id, so a grouped one takes the place of the earlier row instead of its id.
+
+    When a row has been added with that id it is the notification, and nothing is stored.
+    """
     waiting = draft(db, id)
     if waiting is None or not cancel_draft(db, id):
         return None
     heads = Heads(db)
-    message = Message.encode(waiting.content, waiting.sender, waiting.dedup_key)
+    message = Encoded.encode(waiting.content, waiting.sender, waiting.dedup_key)
     stored = _publish(heads, waiting.target, message, id=id, now=now)
     heads.save()
     return stored
@@ -116,10 +137,12 @@ def cancel_draft(db: sqlite3.Connection, id: int) -> bool:
     return 0 < id <= ID_MAX and db.execute("DELETE FROM draft WHERE id = ?", (id,)).rowcount == 1
 
 
-def _publish(heads: Heads, target: Target, message: Message, *, id: int | None, now: float) -> Stored:
-    """Store one row, with a new id when `id` is None. A live dedup key returns the earlier row."""
+def _publish(heads: Heads, target: Target, message: Encoded, *, id: int | None, now: float) -> Stored:
+    """Store one row, with a new id when `id` is None. A row with that id, or of a live dedup key, is returned."""
     if (target.recipient is None) == (target.audience is None):
         raise ValueError("a target has a recipient or an audience")
+    if id is not None and (there := _row(heads.db, id)):
+        return Stored(there, duplicate=True)
     if message.dedup_key is not None and (earlier := _earlier(heads.db, target, message, now=now)):
         return Stored(earlier, duplicate=True)
     if target.recipient is not None:
@@ -134,7 +157,7 @@ def _publish(heads: Heads, target: Target, message: Message, *, id: int | None, 
     return Stored(stored)
 
 
-def _direct(heads: Heads, target: Target, message: Message, *, id: int | None, now: float) -> Notification:
+def _direct(heads: Heads, target: Target, message: Encoded, *, id: int | None, now: float) -> Notification:
     """Insert a row, or put it in the place of the unread row of its group."""
     count = 1
     if message.content.group_key is not None:
@@ -154,7 +177,7 @@ def _direct(heads: Heads, target: Target, message: Message, *, id: int | None, n
     return row
 
 
-def _broadcast(heads: Heads, target: Target, message: Message, *, id: int, now: float) -> Notification:
+def _broadcast(heads: Heads, target: Target, message: Encoded, *, id: int, now: float) -> Notification:
     _, audience, excluded, late_join = _target_columns(target)
     heads.db.execute(
         """INSERT INTO log (seq, id, audience, excluded, late_join, type, content, expires_at, group_key, sender,
@@ -164,7 +187,7 @@ def _broadcast(heads: Heads, target: Target, message: Message, *, id: int, now: 
     return Notification(id, target, message.content, message.sender, now, now)
 
 
-def _earlier(db: sqlite3.Connection, target: Target, message: Message, *, now: float) -> Notification | None:
+def _earlier(db: sqlite3.Connection, target: Target, message: Encoded, *, now: float) -> Notification | None:
     """Return the row that used the dedup key. A row deleted since is told again from the repeated request."""
     used = db.execute(
         "SELECT id, created_at FROM dedup WHERE target = ? AND key = ? AND expires_at > ?",
@@ -173,10 +196,24 @@ def _earlier(db: sqlite3.Connection, target: Target, message: Message, *, now: f
     if used is None:
         return None
     id, created_at = used
+    deleted = Notification(id, target, message.content, message.sender, created_at, created_at)
+    return _row(db, id) or deleted
+
+
+def _row(db: sqlite3.Connection, id: int) -> Notification | None:
+    """Return a row whoever it is for, also one that has expired and is not swept yet."""
     found = db.execute(ANY_ROW, {"id": id}).fetchone()
-    if found is not None:
-        return rows.notification(found)
-    return Notification(id, target, message.content, message.sender, created_at, created_at)
+    return rows.notification(found) if found else None
+
+
+def _require_taken(db: sqlite3.Connection, id: int | None, targets: Sequence[Target]) -> None:
+    """An id that is given out later would belong to two notifications."""
+    if id is None:
+        return
+    if len(targets) != 1:
+        raise ValueError("an id is for a single target")
+    if not 0 < id <= head(db, "notification"):
+        raise ValueError("an id is one that take_id gave")
 
 
 def _dedup_target(target: Target) -> str:

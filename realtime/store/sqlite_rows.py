@@ -45,6 +45,7 @@ def content_columns(content: Content) -> ContentColumns:
     """Encode a content once for all of its rows. Raises INVALID_PAYLOAD."""
     document = [
         content.title, content.message, content.priority, content.url, content.metadata, content.actions,
+        content.details,
     ]  # fmt: skip
     dumps([content.type, content.group_key])
     return content.type, dumps(document), content.expires_at, content.group_key
@@ -91,8 +92,9 @@ def _target(recipient: str | None, audience: str | None, excluded: str | None, l
 
 
 def _content(type: str, document: str, expires_at: float | None, group_key: str | None) -> Content:
-    title, message, priority, url, metadata, actions = loads(document)
-    return Content(type, title, message, priority, url, metadata, actions, expires_at, group_key)
+    title, message, priority, url, metadata, actions, *more = loads(document)
+    details = more[0] if more else {}  # documents of before schema 3 have none
+    return Content(type, title, message, priority, url, metadata, actions, expires_at, group_key, details)
 
 
 def head(db: sqlite3.Connection, name: str) -> int:

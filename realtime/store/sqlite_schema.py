@@ -80,6 +80,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             boot TEXT NOT NULL, expires_at REAL NOT NULL, UNIQUE (principal, key))""",
         "CREATE INDEX request_expiry ON request (expires_at)",
     ),
+    (
+        # Notifications that a client of the reader has taken. They are forgotten with the notification, also when
+        # its group puts a new row in its place; a sweep removes those of a broadcast before, in portions.
+        "CREATE TABLE delivery (reader TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (reader, id)) WITHOUT ROWID",
+        "CREATE INDEX delivery_id ON delivery (id)",
+        "CREATE TRIGGER inbox_gone AFTER DELETE ON inbox BEGIN DELETE FROM delivery WHERE id = old.id; END",
+        "CREATE TRIGGER log_gone AFTER DELETE ON log BEGIN DELETE FROM delivery WHERE id = old.id; END",
+        "INSERT INTO heads VALUES ('message', 0)",
+        # `content` is last, so that what is asked of a long message is on its first page. Indexes end with the id.
+        """CREATE TABLE message (
+            id INTEGER PRIMARY KEY, sender TEXT NOT NULL, receiver TEXT NOT NULL, client_id TEXT,
+            created_at REAL NOT NULL, delivered_at REAL, read_at REAL, notification INTEGER, content TEXT NOT NULL)""",
+        "CREATE INDEX message_sent ON message (sender)",
+        "CREATE INDEX message_received ON message (receiver)",
+        "CREATE INDEX message_between ON message (sender, receiver)",
+        "CREATE INDEX message_repeated ON message (sender, receiver, client_id, created_at)",
+        "CREATE INDEX message_unread ON message (receiver, sender, read_at) WHERE read_at IS NULL",
+        "CREATE INDEX message_undelivered ON message (receiver) WHERE delivered_at IS NULL",
+        # `last` is the newest message of the two.
+        """CREATE TABLE conversation (
+            user TEXT NOT NULL, other TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (user, other)) WITHOUT ROWID""",
+        "CREATE INDEX conversation_newest ON conversation (user, last DESC)",
+        """CREATE TABLE device (
+            num INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, platform TEXT,
+            registered_at REAL NOT NULL)""",
+        "CREATE INDEX device_owner ON device (owner)",
+    ),
 )
 
 VERSION = len(MIGRATIONS)

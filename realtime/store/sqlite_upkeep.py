@@ -1,5 +1,7 @@
 """Remembered requests, the removal of what has expired, and the proof that the database can commit."""
 
+# ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
+
 import sqlite3
 
 from realtime.models import Principal, Replay
@@ -11,9 +13,13 @@ SWEEP_ROWS = 500
 PROBE_BYTES = 16 * 1024
 """More than a few pages, so that a check needs room that the file may not have."""
 
-EXPIRED_STATES = """DELETE FROM broadcast_state WHERE (reader, seq) IN (
-    SELECT s.reader, s.seq FROM (SELECT seq FROM log WHERE expires_at <= :now ORDER BY expires_at, seq LIMIT :rows) AS l
-    CROSS JOIN broadcast_state AS s ON s.seq = l.seq LIMIT :rows)"""
+EXPIRED_LOG = "(SELECT seq, id FROM log WHERE expires_at <= :now ORDER BY expires_at, seq LIMIT :rows) AS l"
+EXPIRED_OF_READERS = (
+    f"""DELETE FROM broadcast_state WHERE (reader, seq) IN (
+        SELECT s.reader, s.seq FROM {EXPIRED_LOG} CROSS JOIN broadcast_state AS s ON s.seq = l.seq LIMIT :rows)""",
+    f"""DELETE FROM delivery WHERE (reader, id) IN (
+        SELECT d.reader, d.id FROM {EXPIRED_LOG} CROSS JOIN delivery AS d ON d.id = l.id LIMIT :rows)""",
+)
 
 EXPIRED = (
     "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE expires_at <= :now LIMIT :rows)",
@@ -55,11 +61,12 @@ def forget_request(db: sqlite3.Connection, principal: Principal, key: str) -> No
 def sweep_some(db: sqlite3.Connection, *, now: float) -> tuple[int, bool]:
     """Remove up to SWEEP_ROWS of each kind; returns (rows that count, whether to go on).
 
-    What readers said about an expired broadcast goes first, it can be a row for each of them.
+    What readers did with an expired broadcast goes first, it can be a row for each of them.
     """
     values = {"now": now, "rows": SWEEP_ROWS}
-    if db.execute(EXPIRED_STATES, values).rowcount:
-        return 0, True
+    for statement in EXPIRED_OF_READERS:
+        if db.execute(statement, values).rowcount:
+            return 0, True
     removed = [db.execute(statement, values).rowcount for statement in EXPIRED]
     return sum(removed), SWEEP_ROWS in removed
 

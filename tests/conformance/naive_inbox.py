@@ -14,9 +14,10 @@ class NaiveInbox:
     received: set[tuple[Principal, int]] = field(default_factory=set)
     read_at: dict[tuple[Principal, int], float | None] = field(default_factory=dict)
     hidden: set[tuple[Principal, int]] = field(default_factory=set)
+    taken: set[tuple[Principal, int]] = field(default_factory=set)
 
-    def add(self, id: int, target: Target, content: Content, now: float) -> int:
-        """Store a row under `id`, or under the id of the unread row of its group; returns which."""
+    def add(self, id: int, target: Target, content: Content, now: float, *, keeps_id: bool = False) -> int:
+        """Store a row under `id`, or without `keeps_id` under that of the unread row of its group; returns which."""
         row = Notification(id, target, content, None, now, now)
         if target.recipient is None:
             self.received |= {(reader, id) for reader, key in self.members if key == target.audience}
@@ -30,7 +31,9 @@ class NaiveInbox:
                 and old.content.group_key == content.group_key
             ]
             if same:
-                row = replace(row, id=same[0].id, group_count=same[0].group_count + 1)
+                old = self.rows.pop(same[0].id)
+                row = replace(row, id=id if keeps_id else old.id, group_count=old.group_count + 1)
+                self.taken.discard((target.recipient, old.id))
             self.received.add((target.recipient, row.id))
         self.rows[row.id] = row
         return row.id
@@ -64,6 +67,13 @@ class NaiveInbox:
         if seen:
             self.hidden.add((reader, id))
         return seen
+
+    def undelivered(self, reader: Principal, now: float) -> list[Notification]:
+        waiting = [row for row in self.visible(reader, now) if not row.read and (reader, row.id) not in self.taken]
+        return waiting[::-1]
+
+    def set_delivered(self, reader: Principal, ids: list[int], now: float) -> None:
+        self.taken |= {(reader, id) for id in ids if self.one(reader, id, now)}
 
     def drop(self, reader: Principal, audience: str) -> None:
         self.members.discard((reader, audience))

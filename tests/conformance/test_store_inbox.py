@@ -1,6 +1,7 @@
 """The inbox of every store: adding, listing, marking (`realtime.store.base.InboxStore`)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ async def test_rows_come_back_as_they_were_sent(store: Store) -> None:
         actions=[{"label": "Open", "url": "/jobs/7"}],
         expires_at=500.0,
         group_key="g",
+        details={"hotel_id": 7, "tags": ["a", None], "language": "en\0"},
     )
     targets = [TO_ANN, Target(audience="all", excluded=frozenset({BOB, GUEST}), late_join=True)]
     await store.open_membership(ANN, "all", now=1.0)
@@ -68,7 +70,8 @@ async def test_ids_are_not_reused_after_delete_sweep_cancel_and_restart(opener: 
 
 
 async def test_broken_text_is_refused_with_nothing_stored(store: Store) -> None:
-    for content in (replace(HELLO, title="\ud800"), replace(HELLO, metadata={"a": ["\udfff"]})):
+    broken: list[dict[str, Any]] = [{"title": "\ud800"}, {"metadata": {"a": ["\udfff"]}}, {"details": {"\ud800": 1}}]
+    for content in (replace(HELLO, **one) for one in broken):
         with pytest.raises(RealtimeError) as caught:
             await store.add([TO_ANN], content, sender=None, now=1.0)
         assert caught.value.code is Code.INVALID_PAYLOAD

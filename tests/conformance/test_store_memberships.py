@@ -128,6 +128,7 @@ async def test_what_is_read_later_comes_after_the_changes(store: Store) -> None:
         "inbox": lambda reader: store.inbox(reader, InboxQuery(), now=2.0),
         "notification": lambda reader: store.notification(reader, late, now=2.0),
         "unread_count": lambda reader: store.unread_count(reader, now=2.0),
+        "undelivered": lambda reader: store.undelivered(reader, limit=10, now=2.0),
         "readers": lambda _: store.readers("all"),
         "audiences_of": lambda reader: store.audiences_of(reader, "al"),
         "open_memberships": lambda _: store.open_memberships("al"),

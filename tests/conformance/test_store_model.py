@@ -17,9 +17,9 @@ from tests.conformance.naive_inbox import NaiveInbox
 from tests.conformance.people import ANN, BOB, GUEST, HELLO
 
 
-@pytest.mark.parametrize("seed", range(8))
-async def test_inbox_agrees_with_a_row_per_reader(store: Store, seed: int) -> None:
-    await _InboxRun(store, random.Random(seed)).run(120)
+@pytest.mark.parametrize("start", range(8))
+async def test_inbox_agrees_with_a_row_per_reader(store: Store, start: int) -> None:
+    await _InboxRun(store, random.Random(start)).run(120)
 
 
 class _InboxRun:
@@ -37,9 +37,9 @@ class _InboxRun:
 
     async def run(self, steps: int) -> None:
         actions: list[Callable[[], Awaitable[None]]] = [
-            self._add, self._add, self._add, self._draft, self._publish, self._open, self._open, self._close,
-            self._change, self._change, self._drop, self._set_read, self._set_read, self._mark_all, self._mark_up_to,
-            self._delete,
+            self._add, self._add, self._add, self._add_taken, self._draft, self._publish, self._open, self._open,
+            self._close, self._change, self._change, self._drop, self._set_read, self._set_read, self._mark_all,
+            self._mark_up_to, self._delete, self._set_delivered, self._set_delivered,
         ]  # fmt: skip
         for _ in range(steps):
             self.now += self.rng.choice((0.0, 1.0, 2.0))
@@ -57,6 +57,9 @@ class _InboxRun:
         page, total = await self.store.inbox(reader, InboxQuery(limit=3, offset=1, read=False), now=self.now)
         waiting = [row for row in expected if not row.read]
         assert (page, total) == (waiting[1:4], len(waiting))
+        missed = self.model.undelivered(reader, self.now)
+        assert await self.store.undelivered(reader, limit=1000, now=self.now) == missed
+        assert await self.store.undelivered(reader, limit=3, now=self.now) == missed[:3]
 
     def _target(self) -> Target:
         if self.rng.random() < 0.3:
@@ -73,6 +76,13 @@ class _InboxRun:
         created_at = self.now - self.rng.choice((0, 0, 3, 9))
         (stored,) = await self.store.add([target], content, sender=None, now=created_at)
         assert self.model.add(stored.notification.id, target, content, created_at) == stored.notification.id
+
+    async def _add_taken(self) -> None:
+        target, content, id = self._target(), self._content(), await self.store.take_id()
+        (stored,) = await self.store.add([target], content, sender=None, now=self.now, id=id)
+        assert self.model.add(id, target, content, self.now, keeps_id=True) == stored.notification.id
+        (again,) = await self.store.add([target], HELLO, sender=None, now=self.now, id=id)
+        assert again == replace(stored, duplicate=True)
 
     async def _draft(self) -> None:
         content = replace(self._content(), group_key=None)
@@ -128,6 +138,11 @@ class _InboxRun:
     async def _delete(self) -> None:
         reader, id = self.rng.choice(self.readers), self._some_id()
         assert await self.store.delete_notification(reader, id, now=self.now) == self.model.delete(reader, id, self.now)
+
+    async def _set_delivered(self) -> None:
+        reader, ids = self.rng.choice(self.readers), [self._some_id() for _ in range(self.rng.randint(0, 4))]
+        await self.store.set_delivered(reader, ids, now=self.now)
+        self.model.set_delivered(reader, ids, self.now)
 
     def _some_id(self) -> int:
         return self.rng.choice([*self.model.rows, 0])

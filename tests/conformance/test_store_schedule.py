@@ -1,6 +1,7 @@
 """Drafts in every store (`realtime.store.base.ScheduleStore`)."""
 
 import asyncio
+from dataclasses import replace
 
 from realtime.models import (
     Notification,
@@ -13,10 +14,11 @@ from tests.conformance.people import ANN, BOB, HELLO, TO_ALL, TO_ANN, listed, se
 
 async def test_drafts_wait_and_are_nobodys_notification(store: Store) -> None:
     targets = [TO_ANN, Target(audience="all", excluded=frozenset({BOB}), late_join=True)]
-    drafts = await store.add_drafts(targets, HELLO, sender=BOB, run_at=50.0, now=1.0, dedup_key="k")
+    content = replace(HELLO, details={"hotel_id": 7})
+    drafts = await store.add_drafts(targets, content, sender=BOB, run_at=50.0, now=1.0, dedup_key="k")
     (sooner,) = await store.add_drafts([TO_ANN], HELLO, sender=None, run_at=40.0, now=2.0)
     assert [(d.target, d.content, d.sender, d.run_at, d.created_at, d.dedup_key) for d in drafts] == [
-        (target, HELLO, BOB, 50.0, 1.0, "k") for target in targets
+        (target, content, BOB, 50.0, 1.0, "k") for target in targets
     ]
     for draft in (*drafts, sooner):
         assert await store.draft(draft.id) == draft

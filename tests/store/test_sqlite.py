@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from realtime.errors import RealtimeError, StoreUnavailable
-from realtime.models import Change, Content, InboxQuery, JsonObject, MembershipChange, Seen, Stored, Target
+from realtime.models import (
+    Change,
+    Content,
+    InboxQuery,
+    JsonObject,
+    MembershipChange,
+    NewMessage,
+    Seen,
+    Stored,
+    Target,
+)
 from realtime.store import sqlite_file, sqlite_readers, sqlite_writer
 from realtime.store.sqlite import SqliteStore
 
@@ -221,6 +231,20 @@ async def test_a_full_database_stores_nothing_and_recovers(store: SqliteStore) -
     assert stored[0].notification.id == first.notification.id + 1
 
 
+async def test_a_full_database_takes_no_message_and_no_number(store: SqliteStore) -> None:
+    first = await store.add_message(NewMessage("1", "2", "Hi"), now=1.0)
+    await store.limit_pages(1)
+    crowd = [NewMessage("1", f"other{number}", "x" * 5000) for number in range(50)]
+    results = await asyncio.gather(*(store.add_message(new, now=1.0) for new in crowd), return_exceptions=True)
+    assert StoreUnavailable in {type(result) for result in results}
+    await store.limit_pages(None)
+    stored = [one.message.id for one in results if not isinstance(one, BaseException)]
+    assert stored == [first.message.id + 1 + number for number in range(len(stored))]
+    assert await store.message_count() == 1 + len(stored)
+    _, total = await store.conversations("1", limit=0, offset=0)
+    assert total == 1 + len(stored)
+
+
 async def test_who_fills_the_disk_fails_and_the_rest_of_the_group_does_not(
     store: SqliteStore, outside: sqlite3.Connection
 ) -> None:
@@ -312,6 +336,8 @@ async def test_a_database_in_memory_keeps_the_same_promises() -> None:
     await store.open()
     await asyncio.gather(*[add(store) for _ in range(10)])
     assert len(await ids(store)) == 10
+    said = await store.add_message(NewMessage("1", "2", "Hi"), now=1.0)
+    assert await store.history("2", "1", before=None, limit=10) == [said.message]
     await store.check()
     await store.close()
     with pytest.raises(StoreUnavailable):
