@@ -9,13 +9,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.connections = Gauge(
-            "roomcast_connections", "Open Socket.IO connections", ["namespace"], registry=self.registry
+            "roomcast_connections", "Open connections, by namespace or path", ["namespace"], registry=self.registry
         )
-        self.connects = Counter(
-            "roomcast_connects_total", "Socket.IO connects by outcome", ["outcome"], registry=self.registry
-        )
+        self.connects = Counter("roomcast_connects_total", "Connects by outcome", ["outcome"], registry=self.registry)
         self.disconnects = Counter(
-            "roomcast_disconnects_total", "Socket.IO disconnects by reason", ["reason"], registry=self.registry
+            "roomcast_disconnects_total", "Disconnects by reason", ["reason"], registry=self.registry
         )
         self.client_events = Counter(
             "roomcast_client_events_total", "Client events by outcome", ["outcome"], registry=self.registry
@@ -41,7 +39,7 @@ class Metrics:
             registry=self.registry,
         )
         self.closes = Counter(
-            "roomcast_engine_closes_total", "Engine.IO sessions ended, by reason", ["reason"], registry=self.registry
+            "roomcast_engine_closes_total", "Sockets and streams ended, by reason", ["reason"], registry=self.registry
         )
         self.http_seconds = Histogram(
             "roomcast_http_seconds", "HTTP requests by route", ["method", "route", "status"], registry=self.registry

@@ -8,7 +8,6 @@ import engineio
 import structlog
 from aiohttp import web
 
-from realtime.engine import eager
 from realtime.engine.frames import Burst
 from realtime.engine.handshake import Answered, BadHandshake, Handshake, accept, detach, is_upgrade
 from realtime.engine.hub import Hub, Limits
@@ -16,7 +15,7 @@ from realtime.engine.origins import AllowedOrigins
 from realtime.engine.polling import MAX_PACKETS_QUEUED, NOOP, BadPost, PollingQueue, read_packets
 from realtime.engine.session import EngineSession, opening
 from realtime.engine.timers import Deadlines
-from realtime.engine.websocket import GOING_AWAY, POLICY, Readers, WebSocketConnection
+from realtime.engine.websocket import GOING_AWAY, POLICY, Readers, Receiver, WebSocketConnection
 from realtime.metrics import Metrics
 from realtime.remote import remote_of
 from realtime.settings import Network
@@ -50,6 +49,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     sockets: dict[str, EngineSession]
     handlers: dict[str, Callable[..., Any]]
     hub: Hub
+    readers: Readers
     pings: Deadlines[str]
     _pongs: Deadlines[tuple[str, int]]
     _upgrades_end: Deadlines[tuple[str, WebSocketConnection]]
@@ -74,7 +74,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._ended: Ended = self._plain_ended
         self._origins = origins
         self._trusted = tuple(trusted_proxies)
-        self.started = self._stopping = False
+        self.started = self.stopping = False
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
         """Serve under a path; every method, so that the wrong ones get the protocol's own answer."""
@@ -107,12 +107,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.started = True
         loop = asyncio.get_running_loop()
         self.hub = Hub(loop, self.limits, self.metrics)
-        self._readers = Readers(loop, self.limits.max_payload)
+        self.readers = Readers(loop, self.limits.max_payload)
         self.pings = Deadlines(loop, self.ping_interval, self._ping)
         self._pongs = Deadlines(loop, self.ping_timeout, self._check_pong)
         self._upgrades_end = Deadlines(loop, UPGRADE_SECONDS, self._check_upgrade)
         self._leftovers = Deadlines(loop, self.ping_timeout, self._drop)
-        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end, self._leftovers, self._readers.unfinished]
+        self._all_deadlines = [self.pings, self._pongs, self._upgrades_end, self._leftovers, self.readers.unfinished]
 
     def deadlines(self, seconds: float, meet: Callable[[str], None]) -> Deadlines[str]:
         """Return deadlines for sessions, by sid, that end with the server."""
@@ -133,6 +133,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             response = await self._route(request, headers or {})
         except Refused as error:
             response = _refusal(str(error))
+        except BadHandshake:
+            response = _refusal("Bad request")
         if headers and not response.prepared:
             response.headers.update(headers)
         return response
@@ -164,11 +166,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             raise Refused("Unsupported protocol version")
         if request.method != "GET":
             raise Refused("Bad handshake method")
-        if self._stopping:
+        if self.stopping:
             raise Refused("Bad request")
         sid: str = self.generate_id()
-        remote, trusted = remote_of(request, self._trusted), self._origins.trusts(request)
-        session = EngineSession(self, sid, Handshake(request, remote, trusted=trusted))
+        session = EngineSession(self, sid, self.handshake(request))
         if transport == "websocket":
             return self._open_websocket(request, session)
         if is_upgrade(request):
@@ -177,18 +178,20 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._begin(session, ["websocket"])
         return await queue.answer(request, idle=NOOP, headers=headers)
 
+    def handshake(self, request: web.Request) -> Handshake:
+        """Return what is kept of a request that opens a connection."""
+        return Handshake(request, remote_of(request, self._trusted), trusted=self._origins.trusts(request))
+
     def _open_websocket(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
-        session.ws = self._take_over(request, session)
+        session.ws = self.take_over(request, session)
         self._begin(session, [])
         return Answered()
 
-    def _take_over(self, request: web.Request, session: EngineSession) -> WebSocketConnection:
-        try:
-            response, deflate = accept(request)
-            transport, already_read = detach(request)
-        except BadHandshake as error:
-            raise Refused("Bad request") from error
-        connection = WebSocketConnection(self.hub, self._readers, session, deflate=deflate)
+    def take_over(self, request: web.Request, owner: Receiver) -> WebSocketConnection:
+        """Accept a WebSocket for `owner`. Raises BadHandshake."""
+        response, deflate = accept(request)
+        transport, already_read = detach(request)
+        connection = WebSocketConnection(self.hub, self.readers, owner, deflate=deflate)
         try:
             connection.attach(transport, response, already_read)
         except BaseException:
@@ -214,7 +217,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def _propose(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
         """Accept a WebSocket for a session that polls. A second one is closed at once, and changes nothing."""
-        candidate = self._take_over(request, session)
+        candidate = self.take_over(request, session)
         if session.propose(candidate):
             self._upgrades_end.add((session.sid, candidate))
         else:
@@ -282,26 +285,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _call(self, event: str, session: EngineSession, *args: Any) -> None:
         handler = self.handlers.get(event)
         if handler is not None:
-            self.run(session, lambda: coroutine(handler(*args)))
-
-    def run(self, session: EngineSession, work: Callable[[], Coroutine[Any, Any, Any] | None]) -> None:
-        """Run a handler now, and in the background when it waits."""
-        try:
-            made = work()
-            started = eager.start(self.hub.loop, made) if made is not None else None
-        except Exception as error:  # noqa: BLE001  a handler of the application
-            self.failed(session, error)
-            return
-        if isinstance(started, asyncio.Task):
-            session.handlers += 1
-            self.hub.hold(started)
-            started.add_done_callback(lambda done: self._look_at(session, done))
-
-    def _look_at(self, session: EngineSession, done: asyncio.Task[Any]) -> None:
-        if not done.cancelled() and done.exception() is not None:
-            self.failed(session, done.exception())
-        session.handlers -= 1
-        self.forget(session)
+            session.run(lambda: coroutine(handler(*args)))
 
     def failed(self, session: EngineSession, error: BaseException | None) -> None:
         """Log what a handler raised; the session goes on."""
@@ -357,6 +341,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _drop(self, sid: str) -> None:
         self.sockets.pop(sid, None)
 
+    def is_open(self, sid: str) -> bool:
+        """Whether a session is there and has not begun to end."""
+        session = self.sockets.get(sid)
+        return session is not None and not session.ending
+
     def _get_socket(self, sid: str) -> EngineSession:
         session = self.sockets.get(sid)
         if session is None:
@@ -369,23 +358,18 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         Sends no Engine.IO CLOSE and no Socket.IO DISCONNECT, so that clients come back by themselves. Returns when
         every disconnect handler has begun. No session opens afterwards.
         """
-        self._stopping = True
+        self.stopping = True
         if not self.started:
             return
         sessions = list(self.sockets.values())
         for session in sessions:
             session.end(self.reason.SERVER_DISCONNECT, code=code)
-        closing = len(self.hub.closing)
-        deadline = self.hub.loop.time() + grace
-        while self.hub.closing and self.hub.loop.time() < deadline:  # noqa: ASYNC110  no event in every connection
-            await asyncio.sleep(0.02)
-        aborted = len(self.hub.closing)
-        for connection in list(self.hub.closing):
-            connection.abort()
+        closing = frozenset(self.hub.closing)
+        aborted = await self.hub.see_off(closing, grace)
         while not all(session.closed for session in sessions):  # noqa: ASYNC110  they take turns
             await asyncio.sleep(0)
         self.sockets.clear()
-        log.info("websocket connections closed", closed=closing - aborted, aborted=aborted)
+        log.info("websocket connections closed", closed=len(closing) - aborted, aborted=aborted)
 
     async def shutdown(self) -> None:
         """Stop heartbeats and background work."""

@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from realtime import wire
 from realtime.engine import packets
@@ -13,6 +13,8 @@ COMPRESS_ABOVE = 1024
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 _COMPRESSED = 0x40
+MAX_REASON = 123
+"""Bytes of text in a Close frame (RFC 6455, 5.5: 125 with its code)."""
 
 
 def websocket_frame(payload: bytes, opcode: int = TEXT) -> bytes:
@@ -32,9 +34,14 @@ def compressed_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     return websocket_frame(data[:-4], opcode | _COMPRESSED)
 
 
-def close_frame(code: int) -> bytes:
-    """`code` 0 means a Close frame that says nothing."""
-    return websocket_frame(code.to_bytes(2, "big") if code else b"", CLOSE)
+def close_frame(code: int, reason: str = "") -> bytes:
+    """`code` 0 means a Close frame that says nothing. Of a long reason the first 123 bytes are sent."""
+    if not code:
+        return websocket_frame(b"", CLOSE)
+    text = reason.encode(errors="replace")
+    if len(text) > MAX_REASON:
+        text = text[:MAX_REASON].decode(errors="ignore").encode()  # no half character
+    return websocket_frame(code.to_bytes(2, "big") + text, CLOSE)
 
 
 def _frame(packet: bytes) -> bytes:
@@ -109,13 +116,14 @@ class Template:
     PLACEHOLDER = "\ue000roomcast\ue000"
     """Private-use characters around a word: no id, and hardly anything else, looks like this."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_make", "_parts")
 
-    def __init__(self, namespace: str, event: str, payload: object) -> None:
-        text = packets.event_text(namespace, [event, payload])
+    def __init__(self, text: bytes, make: Callable[[bytes], Burst] = Burst.of) -> None:
+        """`text` is the encoded packet, `make` frames it."""
         # What orjson cannot write comes from the standard library, which escapes everything beyond ASCII.
         spellings = (wire.dumps(self.PLACEHOLDER), b'"\\ue000roomcast\\ue000"')
         self._parts = next((text.split(s) for s in spellings if s in text), [text])
+        self._make = make
 
     def fill(self, value: str | int) -> Burst:
-        return Burst.of(wire.dumps(value).join(self._parts))
+        return self._make(wire.dumps(value).join(self._parts))

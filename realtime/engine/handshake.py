@@ -32,7 +32,16 @@ _PARAMETERS = {
 
 
 class BadHandshake(ValueError):
-    """Not a WebSocket handshake (RFC 6455, 4.2.1)."""
+    """A request whose connection cannot be taken over: no WebSocket handshake (RFC 6455, 4.2.1), or not now."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def answer(self) -> web.Response:
+        """Return what says so; with status 426 also what would have been right (RFC 6455, 4.4)."""
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        return web.Response(status=self.status, text=str(self), headers=upgrade if self.status == 426 else None)
 
 
 class Handshake:
@@ -115,9 +124,9 @@ def accept(request: web.Request) -> tuple[bytes, bool]:
     words = [word.strip() for word in headers.get("Connection", "").lower().split(",")]
     modern = request.version >= HttpVersion11
     if not modern or request.method != "GET" or not is_upgrade(request) or "upgrade" not in words:
-        raise BadHandshake("not a WebSocket upgrade")
+        raise BadHandshake("not a WebSocket upgrade", 400 if is_upgrade(request) else 426)
     if headers.get("Sec-WebSocket-Version") != "13":
-        raise BadHandshake("the WebSocket version must be 13")
+        raise BadHandshake("the WebSocket version must be 13", 426)
     key = headers.get("Sec-WebSocket-Key", "")
     try:
         if len(base64.b64decode(key, validate=True)) != 16:

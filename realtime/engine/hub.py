@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -140,6 +140,16 @@ class Hub:
         """A Close frame was written: the peer has two seconds to answer."""
         self.closing.add(connection)
         self._aborts.add(connection)
+
+    async def see_off(self, closing: Set[Connection], grace: float) -> int:
+        """Let connections that were closed leave, and abort those that have not within `grace` s; return how many."""
+        deadline = self.loop.time() + grace
+        while not self.closing.isdisjoint(closing) and self.loop.time() < deadline:  # noqa: ASYNC110  no event in every connection
+            await asyncio.sleep(0.02)
+        late = [connection for connection in closing if connection in self.closing]
+        for connection in late:
+            connection.abort()
+        return len(late)
 
     # --- clients that do not read ---
 

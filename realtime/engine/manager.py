@@ -12,6 +12,28 @@ from rooms.membership import Membership
 MAX_CALLBACKS = 1000
 """Acknowledgements that one connection may owe; the oldest are forgotten first."""
 
+MAX_EARLY = 1000
+"""Bursts kept for one connection until its CONNECT is answered; later ones are refused."""
+
+
+class Early:
+    """What was sent to a connection whose CONNECT is not answered yet."""
+
+    __slots__ = ("_size", "bursts")
+
+    def __init__(self) -> None:
+        self.bursts: list[Burst] = []
+        self._size = 0
+
+    def keep(self, burst: Burst, most: int) -> bool:
+        """Keep a burst; False when that would be more than `most` bytes, or too many."""
+        size = self._size + len(burst.frames)
+        if size > most or len(self.bursts) >= MAX_EARLY:
+            return False
+        self.bursts.append(burst)
+        self._size = size
+        return True
+
 
 class RoomManager(AsyncManager):  # type: ignore[misc]
     """python-socketio's client manager, with O(own rooms) operations.
@@ -30,8 +52,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         """sid -> Engine.IO sid, of all namespaces; read it, never change it."""
         self._pending: set[str] = set()
         self._wanted: dict[str, Membership] = {}
-        self.early: dict[str, list[Burst]] = {}
-        """What was sent to connections whose CONNECT is not answered yet."""
+        self.early: dict[str, Early] = {}
         self._ack_ids = itertools.count(1)
 
     def membership(self, namespace: str) -> Membership:
@@ -63,7 +84,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         sids[eio_sid] = sid
         self.eio_of[sid] = eio_sid
         self._pending.add(sid)
-        self.early[sid] = []
+        self.early[sid] = Early()
         return sid
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
@@ -84,7 +105,8 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         return sid
 
     def take_early(self, sid: str) -> list[Burst]:
-        return self.early.pop(sid, [])
+        early = self.early.pop(sid, None)
+        return [] if early is None else early.bursts
 
     def admit(self, sid: str, namespace: str) -> Membership:
         """Let the connect handler put an authenticated connection into rooms before its CONNECT is answered."""

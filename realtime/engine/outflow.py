@@ -1,4 +1,4 @@
-"""The writing half of a WebSocket: one write a turn, and a bound on what a client that does not read may cost.
+"""The writing half of a connection: one write a turn, and a bound on what a client that does not read may cost.
 
 Frames wait in `pending` until the end of the turn, then go to the transport in one write. The transport's buffer is
 the only queue of bytes: above the soft limit volatile events are replaced by later ones and frames stay in `pending`,
@@ -6,10 +6,11 @@ where all receivers share them; above the hard limit, or without progress, the c
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from typing import Protocol
 
-from realtime.engine.frames import Burst, close_frame
-from realtime.engine.hub import Hub
+from realtime.engine.frames import COMPRESS_ABOVE, Burst, close_frame
+from realtime.engine.hub import BREATH_SECONDS, Hub
 
 FLUSH_ABOVE = 64 * 1024
 """Bytes that may wait for the end of the turn."""
@@ -19,7 +20,9 @@ MAX_LATEST = 1000
 
 
 class Outflow:
-    """Writes frames to a transport that belongs to nobody else."""
+    """Writes frames to a transport that belongs to nobody else: here of a WebSocket, in subclasses also others."""
+
+    kind = "websocket"
 
     __slots__ = (
         "_added",
@@ -30,6 +33,7 @@ class Outflow:
         "_since",
         "_size",
         "_transport",
+        "_waiting",
         "choked",
         "closing",
         "deflate",
@@ -47,6 +51,7 @@ class Outflow:
         self._transport: asyncio.Transport | None = None
         self._size = 0  # of `pending`, when it is a list
         self._latest: dict[Hashable, Burst] | None = None
+        self._waiting: list[asyncio.Future[None]] | None = None
         self._quiet = False
         self._added = self._mark = 0
         self._since = 0.0
@@ -59,8 +64,13 @@ class Outflow:
         """Tell the owner that the connection is gone, or about to go."""
         raise NotImplementedError
 
-    def drained(self) -> None:
-        """Tell the owner that the peer has taken everything."""
+    def go_on(self) -> None:
+        """Read again, after the owner had enough for a while."""
+
+    def _take_over(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        transport.set_protocol(self)  # type: ignore[arg-type]  # subclasses are protocols
+        transport.set_write_buffer_limits(high=1)  # asyncio's TLS takes 0 for always full
 
     def write(self, frames: bytes) -> bool:
         """Write frames at the end of this turn; False when the connection takes none any more."""
@@ -174,7 +184,25 @@ class Outflow:
             latest, self._latest = Burst.join(self._latest.values()), None
             self.write_burst(latest)
         if not self.choked:
-            self.drained()
+            self._drained()
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken everything that was written, or is gone: replays pace themselves by it."""
+        self.flush()
+        while self.pending is not None and not self.choked and not self.closing:  # it holds its breath
+            await asyncio.sleep(BREATH_SECONDS)
+            self.flush()
+        if self.closing or not self.choked:
+            return
+        waiter = self._hub.loop.create_future()
+        self._waiting = [*(self._waiting or ()), waiter]
+        await waiter
+
+    def _drained(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        for waiter in waiting or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _left(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -193,22 +221,27 @@ class Outflow:
             return
         self.closing, self.free = True, False
         self._hub.counted_cut(reason)
-        self._hub.warn("websocket client cut: it does not read", reason=reason)
+        self._hub.warn(f"{self.kind} client cut: it does not read", reason=reason)
         self.lost("transport error")
         self.abort()
 
     # --- the end ---
 
-    def close(self, code: int = 1000) -> None:
-        """Write what waits and a Close frame; the peer has two seconds to answer."""
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Write what waits and a farewell; the peer has two seconds to take it, and to answer."""
         if self.closing:
             return
         self.flush()
         rest = b"".join(self.pending) if isinstance(self.pending, list) else self.pending or b""
         self.closing, self.free, self.pending = True, False, None
+        self._drained()
         if self._transport is not None:
-            self._transport.write(rest + close_frame(code))
+            self._part(self._transport, rest, code, reason)
             self._hub.closes(self)
+
+    def _part(self, transport: asyncio.Transport, rest: bytes, code: int, reason: str) -> None:
+        """Write `rest` and say goodbye."""
+        transport.write(rest + close_frame(code, reason))
 
     def abort(self) -> None:
         """Drop the connection at once. Idempotent."""
@@ -220,3 +253,46 @@ class Outflow:
         self.closing, self.free = True, False
         self.pending = self._latest = None
         self._hub.flows(self)
+        self._drained()
+
+    def eof_received(self) -> bool:
+        """Keep a socket for a moment whose peer has gone: when thousands go at once, closing them takes turns."""
+        transport = self._transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False
+        self._hub.later(transport.close)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        self._transport = None
+        self._hub.closing.discard(self)
+        self.lost("transport close")
+
+
+class Reached(Protocol):
+    """A session, for those who write to many."""
+
+    @property
+    def ws(self) -> Outflow | None: ...
+
+    def deliver(self, burst: Burst) -> bool: ...
+
+
+def deliver_to_all(hub: Hub, sessions: Iterable[Reached], burst: Burst) -> int:
+    """Deliver a burst; return how many sessions took it. Those with nothing to wait for are written to directly."""
+    frames = burst.frames
+    small, never_packed = len(frames) <= FLUSH_ABOVE, len(frames) <= COMPRESS_ABOVE
+    written: list[Outflow] = []
+    taken = 0
+    for session in sessions:
+        ws = session.ws
+        if ws is not None and ws.free and small and (never_packed or not ws.deflate):  # as `Outflow.write`
+            ws.free = False
+            ws.pending = frames
+            written.append(ws)
+        elif session.deliver(burst):
+            taken += 1
+    if written:
+        hub.all_written(written)
+    return taken + len(written)

@@ -26,12 +26,13 @@ class BadPost(ValueError):
 class PollingQueue:
     """What waits for the next poll. A packet leaves it only when it was written to a connection that is open."""
 
-    __slots__ = ("_packets", "_poll", "_wake", "size")
+    __slots__ = ("_packets", "_poll", "_waiting", "_wake", "size")
 
     def __init__(self) -> None:
         self._packets: deque[bytes] = deque()
         self._poll: web.Request | None = None
         self._wake: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] | None = None
         self.size = 0
 
     def __len__(self) -> int:
@@ -46,6 +47,19 @@ class PollingQueue:
         """Answer the poll that waits."""
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    async def fetched(self) -> None:
+        """Wait until a poll has taken what waits, or nobody will any more (`release`)."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting = [*(self._waiting or ()), waiter]
+        await waiter
+
+    def release(self) -> None:
+        """Go on with those who wait for what was sent to be fetched."""
+        waiting, self._waiting = self._waiting, None
+        for waiter in waiting or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     def take(self) -> tuple[bytes, ...]:
         packets = tuple(self._packets)
@@ -91,6 +105,8 @@ class PollingQueue:
             transport.abort()
             self._packets.extendleft(reversed(packets))
             self.size += sum(map(len, packets))
+        else:
+            self.release()
         return response
 
 

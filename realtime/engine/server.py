@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import socketio
@@ -21,12 +21,13 @@ from realtime import wire
 from realtime.engine import packets
 from realtime.engine.eager import within
 from realtime.engine.engineio import EngineServer, coroutine
-from realtime.engine.frames import COMPRESS_ABOVE, Burst
+from realtime.engine.frames import Burst
 from realtime.engine.hub import Limits
 from realtime.engine.lookup import Handler, Lookup
 from realtime.engine.manager import RoomManager
+from realtime.engine.ordered import Maybe
 from realtime.engine.origins import AllowedOrigins, Rule
-from realtime.engine.outflow import FLUSH_ABOVE, Outflow
+from realtime.engine.outflow import deliver_to_all
 from realtime.engine.packets import Assembly, BadPacket, Packet
 from realtime.engine.session import EngineSession
 from realtime.engine.timers import Deadlines
@@ -50,8 +51,6 @@ RESERVED_EVENTS = frozenset(
 
 CATCH_ALL = "*"
 """What python-socketio registers handlers of any event under: no name that a client may send."""
-
-Maybe = Coroutine[Any, Any, Any] | None
 
 
 class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
@@ -117,7 +116,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         for namespace, sid in self.manager.sids_of(session.sid):
             if self.manager.is_pre_connected(sid, namespace):
                 continue  # its connect or disconnect handler still runs, and whoever runs it cleans up
-            self.eio.run(session, functools.partial(self._forget, sid, namespace, reason))
+            session.run(functools.partial(self._forget, sid, namespace, reason))
 
     # --- packets in ---
 
@@ -288,7 +287,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         sid = self.manager.sid_from_eio_sid(session.sid, packet.namespace)
         callback = self.manager.take_callback(sid, packet.id) if sid and packet.id is not None else None
         if callback is not None:
-            self.eio.run(session, lambda: coroutine(callback(*packet.data)))
+            session.run(lambda: coroutine(callback(*packet.data)))
 
     # --- packets out ---
 
@@ -298,26 +297,27 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         session.deliver(Burst.of(*packets.encode(kind, namespace, data, id=id)))
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:
-        """Send encoded events to connections; return how many took them."""
+        """Send encoded events to connections; return how many took them.
+
+        What comes before the answer to a CONNECT follows it.
+        """
+        kept = 0
+        if self.manager.early:
+            sids, kept = self._keep_early(sids, burst)
         sockets, eio_of = self.eio.sockets, self.manager.eio_of
-        frames = burst.frames
-        small, never_packed = len(frames) <= FLUSH_ABOVE, len(frames) <= COMPRESS_ABOVE
-        written: list[Outflow] = []
-        taken = 0
+        found = [session for sid in sids if (session := sockets.get(eio_of.get(sid, ""))) is not None]
+        return kept + (deliver_to_all(self.eio.hub, found, burst) if found else 0)
+
+    def _keep_early(self, sids: Iterable[str], burst: Burst) -> tuple[list[str], int]:
+        """Return who can be written to now, and for how many others the burst was kept."""
+        others, kept = [], 0
         for sid in sids:
-            session = sockets.get(eio_of.get(sid, ""))
-            if session is None:
-                continue
-            ws = session.ws
-            if ws is not None and ws.free and small and (never_packed or not ws.deflate):  # as `Outflow.write`
-                ws.free = False
-                ws.pending = frames
-                written.append(ws)
-            elif session.deliver(burst):
-                taken += 1
-        if written:
-            self.eio.hub.all_written(written)
-        return taken + len(written)
+            early = self.manager.early.get(sid)
+            if early is None:
+                others.append(sid)
+            elif self.eio.is_open(self.manager.eio_of[sid]):
+                kept += early.keep(burst, self.eio.limits.hard_buffer // 2)
+        return others, kept
 
     async def emit(
         self,
@@ -339,23 +339,13 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         sids = self.manager.targets(namespace, room if to is None else to, skip_sid)
         values = [event, *_arguments(data)]
         if callback is None:
-            self._deliver_or_keep(sids, Burst.of(*packets.encode(packets.EVENT, namespace, values)))
+            self.deliver(sids, Burst.of(*packets.encode(packets.EVENT, namespace, values)))
         else:
             for sid in sids:
                 id = self.manager.remember_callback(sid, callback)
-                self._deliver_or_keep([sid], Burst.of(*packets.encode(packets.EVENT, namespace, values, id=id)))
+                self.deliver([sid], Burst.of(*packets.encode(packets.EVENT, namespace, values, id=id)))
         if self.eio.started and self.eio.hub.emitted(1 + len(sids)):
             await asyncio.sleep(0)
-
-    def _deliver_or_keep(self, sids: Collection[str], burst: Burst) -> None:
-        """Deliver; what a connect handler sends to its own connection follows the answer to its CONNECT."""
-        early = self.manager.early
-        if early:
-            for sid in sids:
-                if sid in early:
-                    early[sid].append(burst)
-            sids = [sid for sid in sids if sid not in early]
-        self.deliver(sids, burst)
 
     async def call(
         self,

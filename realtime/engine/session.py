@@ -1,17 +1,15 @@
 """One Engine.IO session: polling, then a WebSocket, or a WebSocket from the start."""
 
-import asyncio
 import json
-from collections import deque
-from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from engineio import packet as eio_packet
 
-from realtime.engine import eager
 from realtime.engine.frames import Burst, websocket_frame
 from realtime.engine.handshake import Handshake
-from realtime.engine.hub import BREATH_SECONDS, Hub
+from realtime.engine.hub import Hub
+from realtime.engine.ordered import Ordered
+from realtime.engine.outflow import Outflow
 from realtime.engine.packets import Assembly, Attachment
 from realtime.engine.polling import PollingQueue, burst_of
 from realtime.engine.timers import Deadlines
@@ -20,11 +18,6 @@ from realtime.engine.websocket import POLICY, WebSocketConnection
 OPEN = b"0"
 CLOSE_BURST, PING_BURST = Burst.of(b"1"), Burst.of(b"2")
 PROBE, PROBED = "2probe", websocket_frame(b"3probe")
-
-MAX_HELD = 64
-"""Events of one client that may wait for the one that runs; then its connection is not read any more."""
-
-Work = Callable[["EngineSession", Any], Coroutine[Any, Any, Any] | None]
 
 
 class Host(Protocol):
@@ -42,29 +35,22 @@ class Host(Protocol):
     def forget(self, session: "EngineSession") -> None: ...
 
 
-class EngineSession:
+class EngineSession(Ordered):
     """Keeps the order: what comes in is handled one after the other, what goes out takes one way."""
 
     __slots__ = (
         "__weakref__",
         "_candidate",
-        "_held",
         "_memory",
         "_probed",
-        "_room",
         "_server",
-        "_task",
-        "_waiting",
         "assembling",
         "assembly",
         "attempts",
         "awaits_pong",
         "broken",
-        "closed",
         "connections",
-        "ending",
         "failures",
-        "handlers",
         "handshake",
         "pings",
         "polling",
@@ -76,14 +62,13 @@ class EngineSession:
     )
 
     def __init__(self, server: Host, sid: str, handshake: Handshake) -> None:
+        super().__init__()
         self.sid = sid
         self.handshake = handshake
         self.ws: WebSocketConnection | None = None
         self.polling: PollingQueue | None = None
         self.posting = False
         self.broken = False  # the client broke the protocol
-        self.ending = False  # nothing is sent any more
-        self.closed = False  # the disconnect handlers have begun
         self.assembly: Assembly | None = None
         self.assembling = False  # there is a deadline for attachments
         self.watched = True  # there is a deadline for joining a namespace,
@@ -93,14 +78,9 @@ class EngineSession:
         self.connections = 0  # namespaces that the session is in, or is about to be
         self.attempts = 0  # CONNECTs
         self.failures = 0  # CONNECTs that were refused
-        self.handlers = 0  # in the background
         self._server = server
         self._candidate: WebSocketConnection | None = None
         self._probed = False
-        self._task: asyncio.Task[Any] | None = None
-        self._held: deque[tuple[Work, Any]] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._waiting: list[asyncio.Future[None]] | None = None
         self._memory: dict[str, Any] | None = None
 
     # --- python-engineio's names ---
@@ -117,11 +97,6 @@ class EngineSession:
     def owes_packets(self) -> bool:
         """Whether one more poll has something to fetch."""
         return self.polling is not None and len(self.polling) > 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether a handler still runs."""
-        return self.handlers > 0 or self._task is not None
 
     @property
     def session(self) -> dict[str, Any]:
@@ -170,25 +145,14 @@ class EngineSession:
             self.ws.breathe()
 
     async def drain(self) -> None:
-        """Wait until the client has taken everything that was sent, or is gone: replays pace themselves by it."""
-        ws = self.ws
-        if self.ending or ws is None:
-            return
-        ws.flush()
-        while ws.pending is not None and not ws.choked and not self.ending:  # it holds its breath
-            await asyncio.sleep(BREATH_SECONDS)
-            ws.flush()
-        if self.ending or not ws.choked:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiting = [*(self._waiting or ()), waiter]
-        await waiter
+        """Wait until the client has taken everything that was sent, or is gone: replays pace themselves by it.
 
-    def drained(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        for waiter in waiting or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        For a client that polls that means: a poll was answered with it.
+        """
+        while self.ws is None and self.polling is not None and len(self.polling) and not self.ending:
+            await self.polling.fetched()
+        if self.ws is not None and not self.ending:
+            await self.ws.drain()
 
     # --- in ---
 
@@ -225,6 +189,9 @@ class EngineSession:
         """The client says that it goes."""
         self.end(self._server.reason.TRANSPORT_CLOSE)
 
+    def ponged(self, payload: bytes) -> None:
+        """Engine.IO has pings of its own."""
+
     def ping(self) -> None:
         self.awaits_pong = True
         self.pings += 1
@@ -233,62 +200,18 @@ class EngineSession:
     # --- order ---
 
     @property
-    def full(self) -> bool:
-        return self._held is not None and len(self._held) >= MAX_HELD
+    def hub(self) -> Hub:
+        return self._server.hub
 
-    def submit(self, work: Work, item: Any) -> None:
-        """Run `work(self, item)` when everything submitted before is done; at once when nothing is."""
-        if self._task is None and not self._held:
-            self._run(work, item)
-            return
-        if self._held is None:
-            self._held = deque()
-        self._held.append((work, item))
-
-    def _run(self, work: Work, item: Any) -> None:
-        """Run one piece of work; what it raises ends neither the connection nor what comes after it."""
-        try:
-            coroutine = work(self, item)
-            if coroutine is None:
-                return
-            started = eager.start(self._server.hub.loop, coroutine)
-        except Exception as error:  # noqa: BLE001  a handler of the application
-            self._server.failed(self, error)
-            return
-        if isinstance(started, asyncio.Task):
-            self._task = started
-            self._server.hub.hold(started)
-            started.add_done_callback(self._go_on)
-
-    def _go_on(self, done: asyncio.Task[Any]) -> None:
-        self._task = None
-        if not done.cancelled() and done.exception() is not None:
-            self._server.failed(self, done.exception())
-        if self.closed:
-            self._server.forget(self)
-        self._turn()
-
-    def _turn(self) -> None:
-        """Run what was held, some at a time; the client may send again when nothing is."""
-        for _ in range(MAX_HELD):
-            if not self._held or self._task is not None:
-                break
-            self._run(*self._held.popleft())
-        if self._held:
-            if self._task is None:
-                self._server.hub.later(self._turn)
-            return
-        self._held = None
+    def go_on(self) -> None:
         if self.ws is not None:
             self.ws.go_on()
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
 
-    async def room(self) -> None:
-        """Wait until the client may send more."""
-        while self.full and not self.ending:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+    def failed(self, error: BaseException | None) -> None:
+        self._server.failed(self, error)
+
+    def forget(self) -> None:
+        self._server.forget(self)
 
     # --- upgrade ---
 
@@ -316,6 +239,7 @@ class EngineSession:
                 waiting = burst_of(self.polling)
                 if waiting is not None:
                     self.ws.write_burst(waiting)
+                self.polling.release()
                 self.polling = None
         else:
             self.give_up(candidate)
@@ -334,7 +258,7 @@ class EngineSession:
 
     # --- the end ---
 
-    def lost(self, connection: WebSocketConnection, reason: str) -> None:
+    def lost(self, connection: Outflow, reason: str) -> None:
         """One of the session's WebSockets is gone."""
         if connection is self.ws:
             self.end(reason)
@@ -353,7 +277,8 @@ class EngineSession:
         if goodbye and not self.deliver(CLOSE_BURST) and not self.connected:
             return  # it could not take that, and so has ended
         self.ending = True
-        self._held = self.assembly = None
+        self.assembly = None
+        self.drop_held()
         for connection in (self.ws, self._candidate):
             if connection is not None:
                 connection.close(code)
@@ -362,9 +287,7 @@ class EngineSession:
             if not goodbye and reason != self._server.reason.SERVER_DISCONNECT:
                 self.polling.take()
             self.polling.wake()
-        self.drained()
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+            self.polling.release()
         self._server.ended(self, reason)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from aiohttp import WebSocketError, WSMessage, WSMsgType
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
-from realtime.engine.frames import PONG, websocket_frame
+from realtime.engine.frames import PING, PONG, websocket_frame
 from realtime.engine.hub import Hub
 from realtime.engine.outflow import Outflow
 from realtime.engine.timers import Deadlines
@@ -26,7 +26,7 @@ DEFLATED_SLICE = 512
 
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _MASKED = _FINAL = 0x80
-GOING_AWAY, PROTOCOL_ERROR, POLICY, TOO_BIG = 1001, 1002, 1008, 1009
+GOING_AWAY, PROTOCOL_ERROR, POLICY, TOO_BIG, INTERNAL, TRY_LATER = 1001, 1002, 1008, 1009, 1011, 1013
 
 
 class Receiver(Protocol):
@@ -39,11 +39,11 @@ class Receiver(Protocol):
     def received(self, message: str | bytes) -> bool:
         """Take a message; False when no more should come for now (`WebSocketConnection.go_on` says when)."""
 
+    def ponged(self, payload: bytes) -> None:
+        """The peer has answered a ping, or says so."""
+
     def lost(self, connection: "WebSocketConnection", reason: str) -> None:
         """The connection is gone or about to go; may be called twice."""
-
-    def drained(self) -> None:
-        """The peer has taken everything that was written."""
 
 
 class _Messages(WebSocketDataQueue):
@@ -102,9 +102,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
 
     def attach(self, transport: asyncio.Transport, response: bytes, already_read: bytes) -> None:
         """Take over the transport of an upgraded request; `already_read` came behind the request's headers."""
-        self._transport = transport
-        transport.set_protocol(self)
-        transport.set_write_buffer_limits(high=1)  # asyncio's TLS takes 0 for always full
+        self._take_over(transport)
         self.write(response)
         if already_read:
             self._backlog = already_read
@@ -150,7 +148,6 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
             self._transport.resume_reading()
 
     def go_on(self) -> None:
-        """Read again, after the owner had enough for a while."""
         if self._transport is not None:
             self._read_backlog()
 
@@ -172,6 +169,8 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
                 wanted = self.closing or self.owner.received(message.data)
             elif message.type is WSMsgType.PING:
                 self.write(websocket_frame(bytes(message.data), PONG))
+            elif message.type is WSMsgType.PONG:
+                self.owner.ponged(bytes(message.data))
             elif message.type is WSMsgType.CLOSE:
                 self._peer_closes(message.data)
         if error is not None and not self.closing:
@@ -212,28 +211,18 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    # --- the end ---
+    # --- the rest ---
+
+    def ping(self, payload: bytes) -> None:
+        """Write a ping; the peer's answer comes as `Receiver.ponged`."""
+        self.write(websocket_frame(payload, PING))
 
     def lost(self, reason: str) -> None:
         self.owner.lost(self, reason)
 
-    def drained(self) -> None:
-        self.owner.drained()
-
-    def eof_received(self) -> bool:
-        """Keep a socket for a moment whose peer has gone: when thousands go at once, closing them takes turns."""
-        transport = self._transport
-        if transport is None or transport.get_extra_info("sslcontext") is not None:
-            return False
-        self._hub.later(transport.close)
-        return True
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
-        self._transport = None
         self._backlog = b""
-        self._hub.closing.discard(self)
-        self.lost("transport close")
+        super().connection_lost(exc)
 
 
 def _is_one_small_frame(data: bytes) -> bool:

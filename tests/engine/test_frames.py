@@ -8,7 +8,15 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, TextMessage
 from wsproto.extensions import PerMessageDeflate
 
-from realtime.engine.frames import COMPRESS_ABOVE, Burst, compressed_frame, polling_payload, websocket_frame
+from realtime.engine.frames import (
+    COMPRESS_ABOVE,
+    MAX_REASON,
+    Burst,
+    close_frame,
+    compressed_frame,
+    polling_payload,
+    websocket_frame,
+)
 from realtime.engine.packets import Attachment
 from realtime.wire import BadJson
 
@@ -67,10 +75,25 @@ def test_frames_put_together_parse_one_after_the_other(texts: list[str]) -> None
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1008, 1009, 1013])
-def test_a_close_frame_carries_its_code(code: int) -> None:
-    [event] = received(websocket_frame(code.to_bytes(2, "big"), 0x8))
+@pytest.mark.parametrize("reason", ["", "try again", "ü"])
+def test_a_close_frame_carries_its_code_and_its_reason(code: int, reason: str) -> None:
+    [event] = received(close_frame(code, reason))
     assert isinstance(event, CloseConnection)
-    assert event.code == code
+    assert (event.code, event.reason or "") == (code, reason)
+
+
+@given(st.text())
+def test_any_reason_fits_into_a_close_frame_and_stays_text(reason: str) -> None:
+    [event] = received(close_frame(1000, reason))
+    assert isinstance(event, CloseConnection)
+    sent = (event.reason or "").encode()
+    whole = reason.encode(errors="replace")
+    assert whole.startswith(sent)
+    assert sent == whole or MAX_REASON - 4 < len(sent) <= MAX_REASON
+
+
+def test_a_close_frame_may_say_nothing() -> None:
+    assert close_frame(0) == close_frame(0, "unheard") == b"\x88\x00"
 
 
 # --- bursts ---

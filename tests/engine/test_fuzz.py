@@ -178,7 +178,7 @@ class Recorder:
     def lost(self, connection: WebSocketConnection, reason: str) -> None:
         self.losses.append(reason)
 
-    def drained(self) -> None:
+    def ponged(self, payload: bytes) -> None:
         pass
 
 
@@ -351,7 +351,7 @@ def handshake() -> Handshake:
 def over_websocket(server: RealtimeServer) -> tuple[Wire, WebSocketConnection, EngineSession]:
     eio, wire = server.eio, Wire()
     session = EngineSession(eio, eio.generate_id(), handshake())
-    connection = session.ws = WebSocketConnection(eio.hub, eio._readers, session, deflate=False)
+    connection = session.ws = WebSocketConnection(eio.hub, eio.readers, session, deflate=False)
     connection.attach(wire, b"", b"")
     eio._begin(session, [])
     return wire, connection, session

@@ -11,7 +11,8 @@ from socketio.exceptions import ConnectionRefusedError as Refusal
 
 from realtime.engine import RealtimeServer
 from realtime.engine.frames import Burst
-from realtime.engine.session import MAX_HELD
+from realtime.engine.manager import MAX_EARLY
+from realtime.engine.ordered import MAX_HELD
 from realtime.engine.websocket import SLICE
 from tests.engine.protocol import LIMIT, Frames, build, socketio_server, until
 from tests.engine.wires import Member, TcpClient, closes, masked, session_of, turns
@@ -483,6 +484,66 @@ async def test_an_event_for_a_room_that_the_handler_entered_follows_the_answer(
     steps.go("connect")
     await until(lambda: '42["news",1]' in member.heard)
     assert [text[:2] for text in member.heard if text[:2] in ("40", "42")] == ["40", "42"]
+
+
+async def joining(server: RealtimeServer, steps: Steps) -> Member:
+    """Return a member that was admitted to a room and whose CONNECT is not answered before `connect` may go on."""
+
+    async def connect(sid: str, environ: object) -> None:
+        server.manager.admit(sid, "/").enter(sid, "room")
+        await steps.slow(sid, "connect")
+
+    server.on("connect", connect)
+    member = Member(server)
+    member.say("40")
+    await turns(2)
+    [member.sid] = server.manager.membership("/").members("room")
+    return member
+
+
+async def test_what_is_delivered_between_admission_and_the_answer_follows_it_once(
+    server: RealtimeServer, steps: Steps
+) -> None:
+    other = Member(server).join()
+    member = await joining(server, steps)
+    sids = [member.sid, other.sid]
+    assert server.deliver(sids, Burst.encode("/", "news", 1)) == 2
+    await server.emit("news", 2, to=sids)
+    assert server.deliver([member.sid], Burst.encode("/", "news", 3)) == 1
+    await server.emit("news", 4, to="room")
+    await turns(3)
+    assert not any(text.startswith("4") for text in member.heard)
+    assert other.events() == [["news", 1], ["news", 2]]
+    steps.go("connect")
+    await until(lambda: len(member.events()) == 4)
+    server.deliver([member.sid], Burst.encode("/", "news", 5))
+    await until(lambda: len(member.events()) == 5)
+    assert [text[:2] for text in member.heard[1:]] == ["40"] + ["42"] * 5
+    assert member.events() == [["news", number] for number in range(1, 6)]
+    assert server.manager.early == {}
+
+
+@pytest.mark.parametrize("size", [1, 50_000])
+async def test_what_is_kept_for_one_who_joins_is_bounded(server: RealtimeServer, steps: Steps, size: int) -> None:
+    member = await joining(server, steps)
+    burst = Burst.encode("/", "news", "x" * size)
+    taken = sum(server.deliver([member.sid], burst) for _ in range(2 * MAX_EARLY))
+    assert taken == min(MAX_EARLY, (1 << 19) // len(burst.frames))
+    steps.go("connect")
+    await until(lambda: len(member.events()) == taken)
+    assert not member.session.ending
+
+
+async def test_for_one_who_leaves_while_it_joins_nothing_stays(server: RealtimeServer, steps: Steps) -> None:
+    member = await joining(server, steps)
+    server.deliver([member.sid], Burst.encode("/", "news", 1))
+    member.wire.hang_up()
+    await turns(3)
+    assert server.deliver([member.sid], Burst.encode("/", "news", 1)) == 0
+    steps.go("connect")
+    await until(lambda: not server.manager.eio_of)
+    assert server.manager.early == {}
+    assert server.deliver([member.sid], Burst.encode("/", "news", 1)) == 0
 
 
 # --- heartbeats ---

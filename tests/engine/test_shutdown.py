@@ -10,7 +10,7 @@ import pytest
 
 from realtime.engine import RealtimeServer
 from realtime.engine.hub import DEPARTURES_PER_TURN
-from realtime.engine.session import MAX_HELD
+from realtime.engine.ordered import MAX_HELD
 from tests.engine.protocol import LIMIT, Endpoint, Frames, build, socketio_server, until
 from tests.engine.wires import CLOSE, Member, TcpClient, closes, masked, turns
 

@@ -21,9 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from realtime.engine import RealtimeServer
+from realtime.engine.frames import Burst
 from realtime.engine.hub import Limits
+from realtime.engine.plain import PlainServer
 from realtime.engine.websocket import WebSocketConnection
 from realtime.eventloop import loop_factory
+from tests.engine.plainly import HEAD, IDLE, Seen
 from tests.engine.protocol import LIMIT, build, until
 
 GOING_AWAY = 1001
@@ -93,6 +96,8 @@ class Served:
         self.server: RealtimeServer = build(limits=Limits(stall_seconds=STALL_SECONDS, **limits))
         self.server.on("ask", self._ask)
         self.server.on("disconnect", self._disconnect)
+        self.plain = PlainServer(self.server.eio)
+        self.seen = Seen()
 
     async def _ask(self, sid: str, value: object) -> object:
         await self.server.emit("asked", value, to=sid)
@@ -107,6 +112,12 @@ class Served:
         (session,) = self.server.eio.sockets.values()
         assert session.ws is not None
         return session.ws
+
+    def open_stream(self, request: web.Request) -> web.StreamResponse:
+        return self.plain.open_stream(request, self.seen, head=HEAD, idle=IDLE)[1]
+
+    def open_plainly(self, request: web.Request) -> web.StreamResponse:
+        return self.plain.open_websocket(request, self.seen)
 
     def time_passes(self) -> None:
         """Let the hub look for stalled connections through four stall periods."""
@@ -177,6 +188,15 @@ class Secure:
 async def secure(served: Served, contexts: Contexts) -> AsyncIterator[Secure]:
     app = web.Application()
     served.server.attach(app)
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        return served.open_stream(request)
+
+    async def plain(request: web.Request) -> web.StreamResponse:
+        return served.open_plainly(request)
+
+    app.router.add_get("/stream", stream)
+    app.router.add_get("/plain", plain)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -284,6 +304,55 @@ def test_a_client_that_does_not_read_is_cut(run: Run, contexts: Contexts) -> Non
             await until(lambda: served.left)
             assert served.left == ["transport error"]
             client.drop()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("events", [1, 10])
+def test_a_stream_is_flushed_to_its_end(run: Run, contexts: Contexts, events: int) -> None:
+    async def scenario() -> None:
+        served = Served()
+        async with secure(served, contexts) as endpoint:
+            async with endpoint.http.get(f"{endpoint.url}/stream", ssl=endpoint.context) as response:
+                await until(lambda: served.seen.sessions)
+                [session] = served.seen.sessions
+                data = b"data: " + b"x" * 60_000 + b"\n\n"
+                for _ in range(events):
+                    session.deliver(Burst(data, (data,)))
+                session.end("done")
+                assert await response.read() == data * events
+            await until(lambda: not served.plain.sockets)
+            assert served.seen.ends == ["done"]
+            await until(lambda: not served.server.eio.hub.closing)
+
+    run(scenario)
+
+
+def test_the_client_of_a_stream_that_goes_ends_it(run: Run, contexts: Contexts) -> None:
+    async def scenario() -> None:
+        served = Served()
+        async with secure(served, contexts) as endpoint:
+            async with endpoint.http.get(f"{endpoint.url}/stream", ssl=endpoint.context) as response:
+                await until(lambda: served.seen.sessions)
+                response.close()
+            await until(lambda: served.seen.ends)
+            assert served.seen.ends == ["transport close"]
+            await until(lambda: not served.plain.sockets)
+
+    run(scenario)
+
+
+def test_a_plain_socket_talks_and_ends(run: Run, contexts: Contexts) -> None:
+    async def scenario() -> None:
+        served = Served()
+        served.seen.on_received = lambda session, text: session.end("asked", code=4000, text=str(text))
+        async with secure(served, contexts) as endpoint:
+            async with endpoint.http.ws_connect(f"{endpoint.url}/plain", ssl=endpoint.context) as socket:
+                await socket.send_str("bye")
+                message = await socket.receive()
+                assert (message.data, message.extra) == (4000, "bye")
+            await until(lambda: not served.plain.sockets)
+            assert served.seen.ends == ["asked"]
 
     run(scenario)
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp.test_utils import make_mocked_request
 
 from realtime.engine.handshake import Handshake
+from realtime.engine.outflow import Outflow
 from realtime.engine.server import RealtimeServer
 from realtime.engine.session import EngineSession
 from realtime.engine.websocket import WebSocketConnection
@@ -243,7 +244,7 @@ class Member:
         self.wire = Wire()
         self.server = server
         self.session = EngineSession(eio, eio.generate_id(), HANDSHAKE)
-        self.connection = WebSocketConnection(eio.hub, eio._readers, self.session, deflate=deflate)
+        self.connection = WebSocketConnection(eio.hub, eio.readers, self.session, deflate=deflate)
         self.session.ws = self.connection
         self.connection.attach(self.wire, b"", b"")
         eio._begin(self.session, [])
@@ -355,7 +356,7 @@ def session_of(server: RealtimeServer, sid: str) -> EngineSession:
     return server.eio.sockets[server.manager.eio_of[sid]]
 
 
-def held_for(connection: WebSocketConnection) -> int:
+def held_for(connection: Outflow) -> int:
     """Return how many bytes the engine keeps for a connection."""
     pending = connection.pending or b""
     waiting = len(pending) if isinstance(pending, bytes) else sum(map(len, pending))
