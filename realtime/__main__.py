@@ -27,6 +27,7 @@ DEV_PEOPLE = (
     (3, "technician", "Tess Technician"),
     (4, "user", "Uma User"),
 )
+DEV_GUEST = (123, "Gia Guest")
 
 
 class ConfigProblem(click.ClickException):
@@ -96,12 +97,16 @@ def _ready(urls: list[str], settings: Settings, *, dev: bool) -> None:
     log.info(message)
     if not dev or not settings.jwt_secret:
         return
-    click.echo(f"\n  Test page   {urls[0]}/socket-example.html")
+    page = f"{urls[0]}/socket-example.html"
+    click.echo(f"\n  Test page   {page}")
     click.echo(f"  Health      {urls[0]}/healthz   {urls[0]}/readyz")
     click.echo("\n  Tokens for a day (the links open the test page with the token filled in):")
     for id, role, name in DEV_PEOPLE:
         token = mint(settings.jwt_secret, user_id=id, now=time.time(), lifetime=DAY, role=role, name=name)
-        click.echo(f"\n  {role} (user {id}, {name})\n  {token}\n  {urls[0]}/socket-example.html#token={token}")
+        click.echo(f"\n  {role} (user {id}, {name})\n  {token}\n  {page}#token={token}")
+    id, name = DEV_GUEST
+    token = mint(settings.jwt_secret, user_id=id, now=time.time(), lifetime=DAY, name=name, guest=True)
+    click.echo(f"\n  hotel guest (guest {id}, {name})\n  {token}\n  {page}#tab=guests&token={token}")
     click.echo("\n  Stop with Ctrl+C.\n")
 
 

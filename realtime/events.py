@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from realtime.models import JsonObject, Notification, WireId
+from realtime.models import JsonObject, Message, Notification, Principal, WireId
 from rooms import names
 
 
@@ -15,18 +15,24 @@ from rooms import names
 class Audience:
     """Who hears an event: the connections in any of `rooms`, or everybody.
 
-    Rooms are spelt as on ``/``. `without` is a user none of whose connections hear it. Everybody includes guests
-    unless `guests` is False: people's presence and typing is not for them.
+    Rooms are spelt the same in every channel. `without` is a user none of whose connections hear it. Everybody
+    includes guests unless `guests` is False: people's presence and typing is not for them. `skip` are single
+    connections that are told in another way.
     """
 
     rooms: frozenset[str] = frozenset()
     everyone: bool = False
     guests: bool = True
     without: str | None = None
+    skip: frozenset[str] = frozenset()
 
     @classmethod
     def user(cls, *ids: str) -> "Audience":
         return cls(rooms=frozenset(names.user(id) for id in ids))
+
+    @classmethod
+    def principal(cls, principal: Principal, *, skip: frozenset[str] = frozenset()) -> "Audience":
+        return cls(rooms=frozenset((names.personal(principal),)), skip=skip)
 
     @classmethod
     def room(cls, *rooms: str, without: str | None = None) -> "Audience":
@@ -74,11 +80,32 @@ class NotificationCreated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AnnouncementCreated(NotificationCreated):
+    """A stored announcement, as one reader sees it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeGiven(Event):
+    """What everybody should know, for guests, who have no announcements in their inbox."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnreadChanged(Event):
     """The exact number of a person's unread notifications."""
 
     user: WireId
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connected(Event):
+    """For one new connection. `online` is how many people are."""
+
+    person: Person
+    email: str | None
+    online: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +118,16 @@ class CameOnline(Event):
 
 @dataclass(frozen=True, slots=True)
 class WentOffline(Event):
+    person: Person
+
+    def outdates(self) -> Hashable:
+        return "presence", self.person.id
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedRoom(Event):
+    """Somebody who is online can be seen from now on, by those who share the room."""
+
     person: Person
 
     def outdates(self) -> Hashable:
@@ -198,6 +235,108 @@ class BookingChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityReported(Event):
+    """Something that another backend says happened around a user."""
+
+    user: WireId
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatsReported(Event):
+    """Figures for dashboards, from another backend or of this server itself."""
+
+    connections: int
+    messages: int
+    posts: int
+
+    def outdates(self) -> Hashable:
+        return "stats"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicsChanged(Event):
+    """For the connection that asked: what it is subscribed to now, or not any more."""
+
+    topics: list[str]
+    subscribed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Correspondent:
+    """One side of a conversation, as far as the directory knows them."""
+
+    id: str
+    name: str
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEvent(Event):
+    """Base of what happens to one chat message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(MessageEvent):
+    """For the receiver."""
+
+    sender: Correspondent
+    receiver: Correspondent
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent(MessageEvent):
+    """For the sender, on all of their connections."""
+
+    sender: Correspondent
+    receiver: Correspondent
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDelivered(MessageEvent):
+    """For the sender: a message that had to wait has reached its receiver."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRead(MessageEvent):
+    """For the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTyping(Event):
+    """For the receiver: somebody types a message to them."""
+
+    sender: str
+    receiver: str
+    active: bool
+
+    def outdates(self) -> Hashable:
+        return "typing", self.sender
+
+
+@dataclass(frozen=True, slots=True)
+class Ponged(Event):
+    """For the connection that pinged."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineListed(Event):
+    """For the connection that asked who is online."""
+
+    users: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedOut(Event):
+    """For a connection that has to make room for another one of the same person."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TestNotification(Event):
     """A notification that is shown once and stored nowhere. `user` is None for everybody."""
 
@@ -207,6 +346,15 @@ class TestNotification(Event):
     user: WireId | None
 
     __test__ = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuestTest(Event):
+    """A test notification for one hotel guest. It is stored nowhere, its id is nobody else's."""
+
+    id: int
+    guest: WireId
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +381,11 @@ class ErrorRaised(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RateExceeded(ErrorRaised):
+    """The error of somebody who sends too much."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStopping(Event):
     """The server goes down; `retry_after` seconds is when this client should come back."""
 
@@ -242,4 +395,4 @@ class ServerStopping(Event):
 def catalogue() -> list[type[Event]]:
     """Return every domain event class, by name."""
     found = (kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, Event))
-    return sorted((kind for kind in found if kind is not Event), key=lambda kind: kind.__name__)
+    return sorted((kind for kind in found if kind not in (Event, MessageEvent)), key=lambda kind: kind.__name__)

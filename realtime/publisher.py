@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from realtime.dialects.base import Dialect, Row
-from realtime.engine.channel import Channel
+from realtime.engine.channel import Channel, Session
 from realtime.engine.frames import Burst, Template
 from realtime.events import Audience, Event
 from realtime.metrics import Metrics
@@ -38,6 +38,7 @@ class Publisher:
 
     def __init__(self, outlets: Sequence[Outlet], metrics: Metrics) -> None:
         self._outlets = tuple(outlets)
+        self._outlet_of = {outlet.channel: outlet for outlet in outlets}
         self._metrics = metrics
 
     def publish(self, event: Event, audience: Audience) -> int:
@@ -48,20 +49,28 @@ class Publisher:
         """Send many events so that each connection gets one write with all that concern it, in order."""
         return self._guarded(items)
 
-    def publish_personally(self, event: Callable[[WireId], Event], readers: Mapping[str, WireId]) -> None:
-        """Send each user their own copy of one event, which differs in nothing but their id."""
-        for outlet in self._outlets:
-            with self._never_raising(outlet, []):
-                self._count(_send_personally(outlet, event(Template.PLACEHOLDER), readers))
+    def publish_personally(
+        self, event: Callable[[WireId], Event], readers: Mapping[str, WireId], *, skip: frozenset[str] = frozenset()
+    ) -> None:
+        """Send many people their own copy of one event, which differs in nothing but their id.
 
-    def publish_to_connection(self, event: Event, sid: str) -> None:
+        `readers` are personal rooms and the ids of their owners; `skip` are connections that get none.
+        """
+        for outlet in self._in_use():
+            with self._never_raising(outlet, []):
+                self._count(_send_personally(outlet, event(Template.PLACEHOLDER), readers, skip))
+
+    def publish_to_connection(self, event: Event, session: Session) -> None:
         """Send one event to a single connection, whatever its audience would be."""
-        for outlet in self._outlets:
-            if outlet.channel.session(sid) is not None:
-                self._guard(outlet, [(event, _NOBODY)], only=sid)
+        outlet = self._outlet_of.get(session.channel)
+        if outlet is not None and outlet.channel.session(session.sid) is session:
+            self._guard(outlet, [(event, _NOBODY)], only=session.sid)
+
+    def _in_use(self) -> Iterator[Outlet]:
+        return (outlet for outlet in self._outlets if len(outlet.channel))
 
     def _guarded(self, items: Sequence[Item]) -> int:
-        return sum(self._guard(outlet, items) for outlet in self._outlets)
+        return sum(self._guard(outlet, items) for outlet in self._in_use())
 
     def _guard(self, outlet: Outlet, items: Sequence[Item], *, only: str | None = None) -> int:
         taken: Counter[str] = Counter()
@@ -91,15 +100,19 @@ class Publisher:
         return _send_groups(outlet.channel, groups)
 
 
-def _send_personally(outlet: Outlet, sample: Event, readers: Mapping[str, WireId]) -> Counter[str]:
-    channel = outlet.channel
-    rows = outlet.dialect.rows(sample)
-    templates = [channel.template(row.wire_name(sample), row.shape(sample)) for row in rows]
+def _send_personally(
+    outlet: Outlet, sample: Event, readers: Mapping[str, WireId], skip: frozenset[str]
+) -> Counter[str]:
+    channel, dialect = outlet.channel, outlet.dialect
+    rows = dialect.rows(sample)
+    templates = [channel.template(row.wire_name(sample), row.shape(sample), row.wire_mark(sample)) for row in rows]
     taken: Counter[str] = Counter()
-    for user, id in readers.items():
-        sids = select(channel, Audience.user(user))
-        count = channel.deliver(sids, Burst.join(template.fill(id) for template in templates))
-        taken.update({row.wire_name(sample): count for row in rows})
+    for room, id in readers.items() if rows else ():
+        sids = channel.membership.members(room) - skip
+        if sids:
+            own = str(id) if dialect.text_ids else id
+            count = channel.deliver(sids, Burst.join(template.fill(own) for template in templates))
+            taken.update({row.wire_name(sample): count for row in rows})
     return taken
 
 
@@ -177,7 +190,8 @@ class _Line:
 
     def encode(self, channel: Channel) -> Burst:
         if self._burst is None:
-            burst = channel.encode(self.row.wire_name(self._event), self.row.shape(self._event))
+            row, event = self.row, self._event
+            burst = channel.encode(row.wire_name(event), row.shape(event), row.wire_mark(event))
             key = self._event.outdates()
             self._burst = burst if key is None else burst.volatile((self._place, key))
         return self._burst
@@ -200,6 +214,8 @@ def select(channel: Channel, audience: Audience) -> set[str]:
     found = set(channel.membership.all()) if audience.everyone else channel.membership.union(audience.rooms)
     if audience.everyone and not audience.guests:
         found -= channel.guests
+    if audience.skip:
+        found -= audience.skip
     return found - channel.sids_of_user(audience.without) if audience.without else found
 
 

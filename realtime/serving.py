@@ -57,7 +57,7 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
         on_ready(urls)
         await stop.wait()
         app[PARTS].stopping = True
-        log.info("shutting down", connections=len(app[PARTS].channel))
+        log.info("shutting down", connections=len(app[PARTS].channels))
         for site in list(runner.sites):
             await site.stop()
         # cleanup() stops reading before it calls the hooks, and browsers' answers to our Close would cost 2 s.

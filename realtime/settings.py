@@ -18,6 +18,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 MIN_SECRET_BYTES = 32
+MAX_TOPIC = 100
 DEV_SECRET = Path("data/dev-secret")
 HOW_TO_MAKE_A_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105
 
@@ -65,6 +66,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _ports(text: str) -> tuple[int, ...]:
     return tuple(_integer(1, 65535)(word) for word in _words(text))
+
+
+def _topics(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    for word in words:
+        if not word.isprintable() or len(word) > MAX_TOPIC:
+            raise ValueError(f"{word[:40]!r} is not the name of a channel (at most {MAX_TOPIC} printable characters)")
+    return words
 
 
 def _algorithms(text: str) -> tuple[str, ...]:
@@ -170,6 +179,23 @@ class Settings:
     ping_timeout: float = _setting("seconds a client may take to answer one", _seconds(0.1, 3600), 20.0)
     rate_limit_per_minute: int = _setting(
         "messages a user may send in a minute; 0 = no limit", _integer(0, 1_000_000), 100
+    )
+    max_connections_per_user: int = _setting(
+        "connections of one user to `/dashboard`, and as many to `/ws`; 0 = no limit", _integer(0, 1_000_000), 5
+    )
+    max_connections_per_namespace: int = _setting(
+        "connections to `/dashboard`, and as many to `/ws`; 0 = no limit", _integer(0, 10_000_000), 1000
+    )
+    connection_limit_policy: Literal["reject", "evict"] = _setting(
+        "what one connection of a user too many does: `reject` refuses it, `evict` closes the user's oldest",
+        _choice("reject", "evict"),
+        "reject",
+    )
+    restricted_channels: tuple[str, ...] = _setting(
+        "comma list of dashboard channels that need the right to publish, or a grant in the token", _topics, ()
+    )
+    open_communications: bool | None = _setting(
+        "open `/api/communications` to requests without a token", _flag, shown="false (true with `--dev`)"
     )
     presence_grace: float = _setting(
         "seconds between somebody's last disconnect and their being offline", _seconds(0, 600), 5.0

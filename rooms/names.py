@@ -53,6 +53,12 @@ def guest(id: str | int) -> str:
     return f"guest_{encode(id)}"
 
 
+def personal(principal: str) -> str:
+    """Return the personal room of ``user:{id}`` or ``guest:{id}``."""
+    kind, _, id = principal.partition(":")
+    return guest(id) if kind == "guest" else user(id)
+
+
 def role(name: str) -> str:
     return f"role_{encode(name)}"
 
@@ -67,6 +73,11 @@ def ticket(id: str | int) -> str:
 
 def booking(id: str | int) -> str:
     return f"booking_{encode(id)}"
+
+
+def topic(name: str) -> str:
+    """Return the room of a topic that dashboards subscribe to."""
+    return f"channel:{encode(name)}"
 
 
 def chosen(names: Iterable[str]) -> list[str]:

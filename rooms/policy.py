@@ -72,6 +72,13 @@ def decide(member: Member, room: Room) -> Decision:
     return Decision.ALLOW if allowed else Decision.DENY
 
 
+def decide_topic(member: Member, room: Room, restricted: frozenset[str]) -> Decision:
+    """Say whether a dashboard of `member` may subscribe to a topic; `restricted` are names of rooms."""
+    open_ = room.name not in restricted
+    granted = open_ or member.has(PUBLISHER_ROLES) or any(_grants(grant, room.name) for grant in member.grants)
+    return Decision.ALLOW if granted else Decision.DENY
+
+
 def _entity(member: Member, room: Room) -> Decision:
     if member.staff or any(_grants(grant, room.name) for grant in member.grants):
         return Decision.ALLOW

@@ -38,12 +38,12 @@ LEVELS: Sequence[Sequence[Sequence[str]]] = (
     (("realtime.publisher", "realtime.fanout"),),
     (("realtime.services.*",),),
     (("handlers.*",),),
-    (("realtime.ticker", "realtime.app"),),
+    (("realtime.ticker", "realtime.app", "realtime.wiring.*"),),
     (("realtime.serving", "realtime.eventloop", "realtime.__main__"),),
 )
 
 OPEN_ADAPTERS = {"realtime.store": "realtime.store.base", "realtime.dialects": "realtime.dialects.base"}
-"""Packages of which only `realtime.app` knows the implementations, and the one module that anybody may import."""
+"""Packages of which only the wiring knows the implementations, and the one module that anybody may import."""
 
 LATE_IMPORTS: Mapping[tuple[str, str], str] = {}
 """(module, imported name) -> why it cannot be at the top of the file."""
@@ -165,7 +165,7 @@ def test_only_the_app_knows_concrete_stores_and_dialects() -> None:
         if matches(imported, f"{package}.*")
         and imported != interface
         and not matches(importer, f"{package}.*")
-        and importer != "realtime.app"
+        and not any(matches(importer, maker) for maker in ("realtime.app", "realtime.wiring.*"))
     ]
     assert nosy == []
 

@@ -2,23 +2,77 @@
 
 import importlib
 import pkgutil
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from handlers.commands.dispatch import COMMANDS
-from realtime import dialects, events, wire
+from realtime import dialects, events
 from realtime.dialects.base import NOT_SENT, Dialect, Row
+from realtime.dialects.dashboard import DASHBOARD
+from realtime.dialects.guests import GUESTS
+from realtime.dialects.messaging import MESSAGING
+from realtime.dialects.notifications import NOTIFICATIONS, STREAM
 from realtime.dialects.root import ROOT
 from realtime.engine.server import RESERVED_EVENTS
-from realtime.events import Audience, Event, Person
-from realtime.models import Content, Notification, Target
+from realtime.events import Audience, Event
+from realtime.models import Content
+from tests.golden.shapes import dashboard, guests, messaging, notifications, root
+from tests.golden.shapes.samples import ANN, AT, BARE, NOTE, ROW, Golden, Shapes, described, frames
 
-AT = 1_700_000_000.123
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+ABSTRACT = {Event, events.MessageEvent}
+"""What other events are made from, and what never happens itself."""
+
+SHAPES: Mapping[str, Shapes] = {
+    ROOT.name: root.SHAPES,
+    NOTIFICATIONS.name: notifications.SHAPES,
+    STREAM.name: notifications.STREAM_SHAPES,
+    DASHBOARD.name: dashboard.SHAPES,
+    MESSAGING.name: messaging.SHAPES,
+    GUESTS.name: guests.SHAPES,
+}
+"""By vocabulary: one or more golden examples of every event that it sends."""
+
+INBOUND: Mapping[str, set[str]] = {
+    ROOT.name: {
+        "register",
+        "updateStatus",
+        "typing",
+        "bookingUpdate",
+        "join_room",
+        "leave_room",
+        "typing_start",
+        "typing_stop",
+        "user_presence",
+        "heartbeat",
+        "user_status_update",
+        "refresh_token",
+    },
+    NOTIFICATIONS.name: {"subscribe_notifications", "unsubscribe_notifications", "heartbeat", "refresh_token"},
+    STREAM.name: set(),
+    DASHBOARD.name: {"subscribe", "unsubscribe", "heartbeat", "refresh_token"},
+    MESSAGING.name: {
+        "sendMessage",
+        "NEW_MESSAGE",
+        "message:send",
+        "typing",
+        "typing:start",
+        "TYPING_START",
+        "typing:stop",
+        "TYPING_STOP",
+        "markAsRead",
+        "MESSAGE_READ",
+        "message:read",
+        "PING",
+        "GET_ONLINE_USERS",
+        "heartbeat",
+        "refresh_token",
+    },
+    GUESTS.name: set(),
+}
+"""By vocabulary: every event that its clients send."""
 
 
 def all_dialects() -> list[Dialect]:
@@ -35,7 +89,11 @@ def by_name(dialect: Dialect) -> str:
 
 def test_the_catalogue_holds_every_event_class() -> None:
     declared = {value for value in vars(events).values() if isinstance(value, type) and issubclass(value, Event)}
-    assert events.catalogue() == sorted(declared - {Event}, key=lambda event: event.__name__)
+    assert events.catalogue() == sorted(declared - ABSTRACT, key=lambda event: event.__name__)
+
+
+def test_only_bases_are_left_out_of_the_catalogue() -> None:
+    assert all(base.__subclasses__() for base in ABSTRACT)
 
 
 @pytest.mark.parametrize("dialect", all_dialects(), ids=by_name)
@@ -68,280 +126,77 @@ def test_names_of_vocabularies_are_unique() -> None:
     assert len(names) == len(set(names))
 
 
-def json_type(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "timestamp" if TIMESTAMP.fullmatch(value) else "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+def test_every_vocabulary_has_golden_shapes_and_a_list_of_its_clients_events() -> None:
+    assert set(SHAPES) == set(INBOUND) == {dialect.name for dialect in all_dialects()}
 
 
-def described(payload: Any, shape: object) -> object:
-    """Describe a payload in the words of `shape`: nested only where `shape` is."""
-    if isinstance(payload, dict) and isinstance(shape, dict):
-        return {key: described(value, shape.get(key)) for key, value in payload.items()}
-    return json_type(payload)
+@pytest.mark.parametrize("dialect", all_dialects(), ids=by_name)
+def test_every_event_that_a_vocabulary_sends_has_a_golden_shape_and_no_other(dialect: Dialect) -> None:
+    shown = {type(golden.event).__name__ for golden in SHAPES[dialect.name].values()}
+    assert shown == {event.__name__ for event, rows in dialect.outbound.items() if rows is not NOT_SENT}
 
 
-@dataclass(frozen=True)
-class Golden:
-    """What one event looks like on the wire: (name, shape) of each frame, in order."""
-
-    event: Event
-    frames: Sequence[tuple[str, object]]
-
-
-ANN = Person(id="5", wire_id=5, name="Ann", role="technician")
-OBJECT_ID = Person(id="64b7f0", wire_id="64b7f0", name="Bob", role="user")
-NOTE = Notification(
-    id=12,
-    target=Target(recipient="user:5"),
-    content=Content(
-        type="work_order",
-        title="Assigned",
-        message="Work order 7 is yours",
-        priority="high",
-        url="/work-orders/7",
-        metadata={"relatedEntity": {"type": "work_order", "id": 7}, "title_key": "wo.title", "message_key": "wo.text"},
-        expires_at=AT + 60,
-    ),
-    sender="user:1",
-    created_at=AT,
-    updated_at=AT,
-)
-BARE = replace(NOTE, content=Content(type="announcement", title="Hello", message="All"), sender=None)
-ROW = {"id": 7, "status": "open"}
-
-NEW_NOTIFICATION: Mapping[str, object] = {
-    "_id": "string",
-    "id": "number",
-    "user": "number",
-    "title": "string",
-    "message": "string",
-    "type": "string",
-    "priority": "string",
-    "read": "boolean",
-    "archived": "boolean",
-    "url": "string",
-    "actionUrl": "string",
-    "relatedEntity": "object",
-    "metadata": "object",
-    "createdAt": "timestamp",
-    "updatedAt": "timestamp",
-    "timestamp": "timestamp",
-    # Of our own, beside what the applications read:
-    "actions": "array",
-    "groupCount": "number",
-    "expiresAt": "timestamp",
-}
-RECEIVED: Mapping[str, object] = {
-    "id": "number",
-    "user_id": "number",
-    "title": "string",
-    "message": "string",
-    "type": "string",
-    "is_read": "boolean",
-    "related_entity_type": "string",
-    "related_entity_id": "number",
-    "title_key": "string",
-    "message_key": "string",
-    "message_params": "object",
-    "created_at": "timestamp",
-    "updated_at": "timestamp",
-    # Of our own:
-    "priority": "string",
-}
-WHO = {"userId": "number"}
-WHO_NAMED = {"userId": "number", "userName": "string", "timestamp": "timestamp"}
-TYPING_STOP = {
-    "userId": "number",
-    "userName": "string",
-    "roomName": "string",
-    "workOrderId": "number",
-    "timestamp": "timestamp",
-}
-WORK_ORDER = {
-    "workOrderId": "number",
-    "action": "string",
-    "workOrder": {"id": "number", "status": "string"},
-    "timestamp": "timestamp",
-}
-TICKET = {
-    "ticketId": "number",
-    "action": "string",
-    "ticket": {"id": "number", "status": "string"},
-    "timestamp": "timestamp",
-}
-ERROR = {"message": "string", "error": "string", "code": "string", "timestamp": "timestamp"}
-TEST_NOTIFICATION = {"title": "string", "message": "string", "type": "string", "timestamp": "timestamp"}
-
-ROOT_GOLDEN: Mapping[str, Golden] = {
-    "notification": Golden(
-        events.NotificationCreated(AT, NOTE, 5),
-        [
-            ("newNotification", NEW_NOTIFICATION),
-            ("notification_received", {"notification": RECEIVED, "timestamp": "timestamp"}),
-        ],
-    ),
-    "notification of an ObjectId user": Golden(
-        events.NotificationCreated(AT, NOTE, "64b7f0"),
-        [
-            ("newNotification", {**NEW_NOTIFICATION, "user": "string"}),
-            ("notification_received", {"notification": {**RECEIVED, "user_id": "string"}, "timestamp": "timestamp"}),
-        ],
-    ),
-    "announcement": Golden(
-        events.NotificationCreated(AT, BARE, 7),
-        [
-            (
-                "newNotification",
-                {
-                    **NEW_NOTIFICATION,
-                    "user": "number",
-                    "url": "null",
-                    "actionUrl": "null",
-                    "relatedEntity": "null",
-                    "expiresAt": "null",
-                },
-            ),
-            (
-                "notification_received",
-                {
-                    "notification": {
-                        **RECEIVED,
-                        "user_id": "number",
-                        "related_entity_type": "null",
-                        "related_entity_id": "null",
-                        "title_key": "null",
-                        "message_key": "null",
-                    },
-                    "timestamp": "timestamp",
-                },
-            ),
-        ],
-    ),
-    "unread": Golden(
-        events.UnreadChanged(AT, 5, 3),
-        [
-            (
-                "notification_count_updated",
-                {"userId": "number", "count": "number", "unreadCount": "number", "timestamp": "timestamp"},
-            )
-        ],
-    ),
-    "online": Golden(events.CameOnline(AT, ANN), [("userOnline", WHO), ("user_online", WHO_NAMED)]),
-    "online, ObjectId": Golden(
-        events.CameOnline(AT, OBJECT_ID),
-        [("userOnline", {"userId": "string"}), ("user_online", {**WHO_NAMED, "userId": "string"})],
-    ),
-    "offline": Golden(events.WentOffline(AT, ANN), [("userOffline", WHO), ("user_offline", WHO_NAMED)]),
-    "activity": Golden(
-        events.ActivityChanged(AT, ANN, "online", 4),
-        [
-            (
-                "user_activity_update",
-                {**WHO_NAMED, "userRole": "string", "status": "string", "actionsCount": "number"},
-            )
-        ],
-    ),
-    "status": Golden(
-        events.StatusChanged(AT, ANN, {"status": "busy", "note": "lunch"}),
-        [("statusUpdated", {"status": "string", "note": "string", "userId": "number", "timestamp": "timestamp"})],
-    ),
-    "presence in a room": Golden(
-        events.PresenceNoted(AT, ANN, "viewing", 7, {}),
-        [("user_presence_update", {**WHO_NAMED, "status": "string", "workOrderId": "number"})],
-    ),
-    "presence in general": Golden(
-        events.PresenceNoted(AT, ANN, "away", None, {"mood": 1}),
-        [("user_presence_update", {**WHO_NAMED, "status": "string", "workOrderId": "null", "mood": "number"})],
-    ),
-    "typing": Golden(
-        events.TypingNoted(AT, ANN, True, {"receiverId": "9"}),
-        [("userTyping", {"receiverId": "string", "userId": "number", "isTyping": "boolean"})],
-    ),
-    "typing starts in a room": Golden(
-        events.RoomTypingNoted(AT, ANN, True, "work_order_7", 7, "hm"),
-        [("user_typing_start", {**TYPING_STOP, "message": "string"})],
-    ),
-    "typing starts in another room": Golden(
-        events.RoomTypingNoted(AT, ANN, True, "lobby", None, None),
-        [("user_typing_start", {**TYPING_STOP, "workOrderId": "null", "message": "null"})],
-    ),
-    "typing stops in a room": Golden(
-        events.RoomTypingNoted(AT, ANN, False, "work_order_7", 7, None), [("user_typing_stop", TYPING_STOP)]
-    ),
-    "work order": Golden(
-        events.WorkOrderChanged(AT, 7, "status_changed", ROW, {"oldStatus": "new"}),
-        [("work_order_updated", {**WORK_ORDER, "data": "object"})],
-    ),
-    "work order deleted": Golden(
-        events.WorkOrderChanged(AT, 7, "deleted", ROW, {}),
-        [("work_order_updated", {**WORK_ORDER, "data": "object"})],
-    ),
-    "assignment": Golden(
-        events.WorkOrderAssignment(AT, 7, "assigned", ROW), [("work_order_assignment_update", WORK_ORDER)]
-    ),
-    "ticket": Golden(
-        events.TicketChanged(AT, 7, "updated", ROW, {}),
-        [("repair_ticket_updated", {**TICKET, "data": "object"}), ("repair_ticket_update", TICKET)],
-    ),
-    "booking": Golden(
-        events.BookingChanged(AT, 7, "confirmed", 5, {"from": "2026-01-01"}),
-        [("bookingUpdated", {"from": "string", "bookingId": "number", "status": "string", "userId": "number"})],
-    ),
-    "booking without ids": Golden(
-        events.BookingChanged(AT, None, None, None, {}),
-        [("bookingUpdated", {"bookingId": "null", "status": "null", "userId": "null"})],
-    ),
-    "test notification": Golden(
-        events.TestNotification(AT, "Hi", "There", "info", None), [("newNotification", TEST_NOTIFICATION)]
-    ),
-    "test notification to one": Golden(
-        events.TestNotification(AT, "Hi", "There", "info", 5),
-        [("newNotification", {**TEST_NOTIFICATION, "userId": "number"})],
-    ),
-    "custom object": Golden(events.Custom(AT, "price", {"eur": 1}), [("price", {"eur": "number"})]),
-    "custom scalar": Golden(events.Custom(AT, "price", None), [("price", "null")]),
-    "token expired": Golden(
-        events.TokenExpired(AT), [("token_expired", {"message": "string", "code": "string", "timestamp": "timestamp"})]
-    ),
-    "error": Golden(events.ErrorRaised(AT, "INTERNAL", "No"), [("error", ERROR)]),
-    "rate limit": Golden(
-        events.ErrorRaised(AT, "RATE_LIMIT_EXCEEDED", "Slow down", "typing", 0.6),
-        [("error", {**ERROR, "event": "string", "retryAfter": "number"})],
-    ),
-    "stopping": Golden(
-        events.ServerStopping(AT, 2.5),
-        [("server_shutdown", {"message": "string", "retryAfter": "number", "timestamp": "timestamp"})],
-    ),
-}
+@pytest.mark.parametrize("dialect", all_dialects(), ids=by_name)
+def test_every_row_of_a_vocabulary_is_shown(dialect: Dialect) -> None:
+    shown = [(golden.event, [name for name, _ in golden.frames]) for golden in SHAPES[dialect.name].values()]
+    seen = [(event, [row.wire_name(event) for row in dialect.rows(event)]) for event, _ in shown]
+    assert shown == seen
 
 
-def frames(dialect: Dialect, event: Event) -> list[tuple[str, Any]]:
-    return [(row.wire_name(event), wire.loads(wire.dumps(row.shape(event)))) for row in dialect.rows(event)]
+def every_golden() -> list[Any]:
+    return [
+        pytest.param(dialect, golden, id=f"{dialect.name}: {what}")
+        for dialect in all_dialects()
+        for what, golden in SHAPES[dialect.name].items()
+    ]
 
 
-def test_every_event_of_the_root_namespace_has_a_golden_shape() -> None:
-    shown = {type(golden.event).__name__ for golden in ROOT_GOLDEN.values()}
-    assert shown == {event.__name__ for event in events.catalogue()}
-
-
-@pytest.mark.parametrize("golden", ROOT_GOLDEN.values(), ids=ROOT_GOLDEN.keys())
-def test_the_root_namespace_sends_exactly_the_declared_fields(golden: Golden) -> None:
+@pytest.mark.parametrize(("dialect", "golden"), every_golden())
+def test_exactly_the_declared_fields_are_sent(dialect: Dialect, golden: Golden) -> None:
     seen = [
         (name, described(payload, shape))
-        for (name, payload), (_, shape) in zip(frames(ROOT, golden.event), golden.frames, strict=True)
+        for (name, payload), (_, shape) in zip(frames(dialect, golden.event), golden.frames, strict=True)
     ]
     assert seen == list(golden.frames)
+
+
+@pytest.mark.parametrize(("dialect", "golden"), every_golden())
+def test_an_event_looks_the_same_to_everybody_but_for_who_reads_it(dialect: Dialect, golden: Golden) -> None:
+    """Broadcasts are encoded once, with a mark where the reader's id belongs."""
+    event = golden.event
+    if isinstance(event, events.NotificationCreated) and dialect is not GUESTS:
+        marked = frames(dialect, replace(event, reader="\ue000"))
+        own = str(event.reader) if dialect.text_ids else event.reader
+        assert _filled(marked, own) == frames(dialect, event)
+
+
+def _filled(value: Any, own: object) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(item, own) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_filled(item, own) for item in value)
+    return own if value == "\ue000" else value
+
+
+@pytest.mark.parametrize("dialect", all_dialects(), ids=by_name)
+def test_clients_are_understood_in_all_they_say_and_nothing_else(dialect: Dialect) -> None:
+    assert set(dialect.inbound) == INBOUND[dialect.name]
+
+
+@pytest.mark.parametrize("dialect", all_dialects(), ids=by_name)
+def test_only_streams_say_how_far_a_client_has_got(dialect: Dialect) -> None:
+    marked = {event for event, rows in dialect.outbound.items() for row in rows if row.mark is not None}
+    assert marked == ({events.NotificationCreated, events.AnnouncementCreated} if dialect is STREAM else set())
+
+
+@pytest.mark.parametrize("dialect", [each for each in all_dialects() if each is not MESSAGING], ids=by_name)
+def test_chat_stays_in_the_messaging_vocabulary(dialect: Dialect) -> None:
+    chat = [event for event in events.catalogue() if issubclass(event, (events.MessageEvent, events.MessageTyping))]
+    assert len(chat) == 5
+    assert all(dialect.outbound[event] is NOT_SENT for event in chat)
+
+
+# --- the root namespace ---
 
 
 def sent(event: Event, name: str) -> Any:
@@ -439,22 +294,125 @@ def test_what_is_for_administrators_goes_to_their_room_alone(event: Event, name:
     assert row(event, name).reach(event, Audience.room("ticket_7", without="5")).rooms == {"admin_room"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "register",
-        "updateStatus",
-        "typing",
-        "bookingUpdate",
-        "join_room",
-        "leave_room",
-        "typing_start",
-        "typing_stop",
-        "user_presence",
-        "heartbeat",
-        "user_status_update",
-        "refresh_token",
-    ],
-)
-def test_every_client_event_of_the_root_namespace_is_understood(name: str) -> None:
-    assert name in ROOT.inbound
+# --- the inbox: /notifications and its stream ---
+
+
+def only(dialect: Dialect, event: Event) -> Any:
+    [(_, payload)] = frames(dialect, event)
+    return payload
+
+
+def test_a_notification_is_an_envelope_and_a_flat_object_at_once() -> None:
+    frame = only(NOTIFICATIONS, events.NotificationCreated(AT, NOTE, 5))
+    inner = frame["data"]
+    assert (frame["type"], inner["type"], frame["notificationType"]) == ("notification", "work_order", "work_order")
+    flat = set(inner) - {"type", "updatedAt"}
+    assert {name: frame[name] for name in flat} == {name: inner[name] for name in flat}
+    assert (inner["id"], inner["userId"], inner["isRead"], inner["isNew"]) == ("12", "5", False, True)
+    assert inner["actionUrl"] == "/work-orders/7"
+
+
+def test_a_stream_says_what_the_envelope_holds_and_where_its_client_has_got_to() -> None:
+    event = events.NotificationCreated(AT, NOTE, 5)
+    assert only(STREAM, event) == only(NOTIFICATIONS, event)["data"]
+    assert STREAM.rows(event)[0].wire_mark(event) == "1700000000123000-12"
+
+
+@pytest.mark.parametrize("dialect", [NOTIFICATIONS, STREAM], ids=by_name)
+def test_an_announcement_in_the_inbox_has_a_type_of_its_own(dialect: Dialect) -> None:
+    frame = only(dialect, events.AnnouncementCreated(AT, BARE, 7))
+    assert frame.get("notificationType", frame["type"]) == "SYSTEM_ANNOUNCEMENT"
+
+
+def test_a_count_is_said_twice_in_the_namespace_and_once_in_the_stream() -> None:
+    event = events.UnreadChanged(AT, 5, 3)
+    frame = only(NOTIFICATIONS, event)
+    assert (frame["type"], frame["data"], frame["count"]) == ("unread_count", {"count": 3}, 3)
+    assert only(STREAM, event) == {"count": 3}
+
+
+# --- dashboards ---
+
+
+def test_a_dashboard_shows_a_notification_as_a_browser_does() -> None:
+    pictures = replace(NOTE, content=dashboard.PICTURES)
+    frame = only(DASHBOARD, events.NotificationCreated(AT, pictures, 5))
+    assert (frame["id"], frame["body"], frame["message"], frame["priority"]) == ("12", "There", "There", "normal")
+    assert (frame["icon"], frame["badge"]) == ("/a.png", "/b.png")
+
+
+@pytest.mark.parametrize("dialect", [DASHBOARD, MESSAGING], ids=by_name)
+@pytest.mark.parametrize("kind", [events.CameOnline, events.WentOffline])
+@pytest.mark.parametrize("named", [Audience.all_users(without="5"), Audience.room("work_order_7"), Audience()])
+def test_dashboards_and_chats_hear_of_everybody_else_whoever_hears_it_on_the_root(
+    dialect: Dialect, kind: type[events.CameOnline] | type[events.WentOffline], named: Audience
+) -> None:
+    event = kind(AT, ANN)
+    assert {row.reach(event, named) for row in dialect.rows(event)} == {Audience.all_users(without="5")}
+
+
+# --- chat ---
+
+
+def test_the_names_of_an_event_say_the_same() -> None:
+    for golden in messaging.SHAPES.values():
+        seen = frames(MESSAGING, golden.event)
+        if isinstance(golden.event, events.MessageEvent | events.MessageTyping):
+            assert all(payload == seen[0][1] for _, payload in seen)
+
+
+def test_a_message_is_known_by_the_same_id_everywhere() -> None:
+    event = events.MessageSent(AT, messaging.MESSAGE, messaging.SENDER, messaging.RECEIVER)
+    frame = dict(frames(MESSAGING, event))["message:sent"]
+    assert (frame["id"], frame["messageId"], frame["dbMessageId"]) == ("31", "31", "31")
+    assert (frame["uniqueId"], frame["tempId"], frame["status"]) == ("tmp-1", "tmp-1", "sent")
+
+
+def test_a_message_that_was_taken_is_delivered_for_its_sender_too() -> None:
+    event = events.MessageSent(AT, messaging.LATER, messaging.SENDER, messaging.RECEIVER)
+    assert dict(frames(MESSAGING, event))["message:sent"]["status"] == "delivered"
+
+
+def test_statuses_are_loud_in_one_name_and_quiet_in_the_others() -> None:
+    seen = dict(frames(MESSAGING, events.WentOffline(AT, ANN)))
+    assert seen["USER_STATUS_CHANGE"]["status"] == "OFFLINE"
+    assert {seen[name]["status"] for name in ("presence:offline", "USER_PRESENCE_UPDATE")} == {"offline"}
+
+
+# --- hotel guests ---
+
+
+def test_a_guests_ids_are_numbers() -> None:
+    frame = only(GUESTS, events.NotificationCreated(AT, guests.ROW, 123))
+    assert (frame["id"], frame["hotel_id"], frame["recipient_id"]) == (12, 1, 123)
+    assert only(GUESTS, events.Connected(AT, guests.GUEST, None, 1))["guestId"] == 123
+
+
+def test_a_guests_row_says_whether_it_was_read() -> None:
+    sent, read = (
+        only(GUESTS, events.NotificationCreated(AT, row, 123))["status"] for row in (guests.ROW, guests.ROW.marked(AT))
+    )
+    assert (sent, read) == ("sent", "read")
+
+
+# --- who may speak ---
+
+
+def test_each_vocabulary_is_for_its_own_kind_of_people() -> None:
+    assert {dialect.name: dialect.speakers for dialect in all_dialects()} == {
+        "root": "anybody",
+        "notifications": "anybody",
+        "stream": "anybody",
+        "dashboard": "anybody",
+        "messaging": "users",
+        "guests": "guests",
+    }
+
+
+def test_people_are_known_by_text_where_clients_compare_text() -> None:
+    assert {dialect.name for dialect in all_dialects() if dialect.text_ids} == {
+        "notifications",
+        "stream",
+        "dashboard",
+        "messaging",
+    }

@@ -11,7 +11,8 @@ from realtime import events, wire
 from realtime.auth import Identity
 from realtime.dialects.base import NOT_SENT, Dialect, Row
 from realtime.dialects.root import ROOT
-from realtime.engine.channel import Channel, Session
+from realtime.engine import packets
+from realtime.engine.channel import NamespaceChannel, Session
 from realtime.engine.frames import Burst, Template
 from realtime.engine.manager import RoomManager
 from realtime.engine.server import RealtimeServer
@@ -19,6 +20,7 @@ from realtime.events import Audience, Custom, Event, Person
 from realtime.metrics import Metrics
 from realtime.models import Content, Notification, Target, WireId
 from realtime.publisher import Outlet, Publisher
+from rooms import names
 from rooms.policy import Member, auto_rooms
 
 AT = 1_700_000_000.0
@@ -57,7 +59,7 @@ class Stage:
     def __init__(self, dialect: Dialect = ROOT) -> None:
         self.server = StubServer()
         self.metrics = Metrics()
-        self.channel = Channel(cast(RealtimeServer, self.server), dialect.namespace)
+        self.channel = NamespaceChannel(cast(RealtimeServer, self.server), dialect.namespace)
         self.publisher = Publisher([Outlet(self.channel, dialect)], self.metrics)
 
     def connect(self, sid: str, id: str, *rooms: str, role: str = "technician", guest: bool = False) -> None:
@@ -73,8 +75,13 @@ class Stage:
             issued_at=0.0,
             expires_at=None,
         )
-        session = Session(sid=sid, identity=identity, member=member, connected_at=AT, address="127.0.0.1")
+        session = Session(sid, identity, member, AT, "127.0.0.1", self.channel)
         self.channel.admit(session, [*auto_rooms(member), *rooms])
+
+    def session(self, sid: str) -> Session:
+        session = self.channel.session(sid)
+        assert session is not None
+        return session
 
     def reached(self) -> set[str]:
         return {sid for sid, writes in self.server.writes.items() if writes}
@@ -176,15 +183,43 @@ def test_connections_that_take_nothing_are_not_counted(stage: Stage) -> None:
 
 
 def test_one_connection_can_be_addressed(stage: Stage) -> None:
-    stage.publisher.publish_to_connection(custom(), "a2")
-    stage.publisher.publish_to_connection(custom(), "nobody")
+    stage.publisher.publish_to_connection(custom(), stage.session("a2"))
     assert stage.reached() == {"a2"}
 
 
+def test_a_connection_of_another_server_is_not_addressed(stage: Stage) -> None:
+    other = Stage()
+    other.connect("a1", "ann")
+    stage.publisher.publish_to_connection(custom(), other.session("a1"))
+    assert stage.reached() == other.reached() == set()
+
+
 def test_a_released_connection_is_no_longer_addressed(stage: Stage) -> None:
+    gone = stage.session("a2")
     stage.channel.release("a2")
-    stage.publisher.publish_to_connection(custom(), "a2")
+    stage.publisher.publish_to_connection(custom(), gone)
     assert stage.reached() == set()
+
+
+def test_single_connections_can_be_left_out(stage: Stage) -> None:
+    stage.publisher.publish(custom(), replace(Audience.user("ann"), skip=frozenset({"a1"})))
+    stage.publisher.publish_personally(note_for, {"user_ann": 1}, skip=frozenset({"a1"}))
+    assert stage.reached() == {"a2"}
+
+
+def test_a_vocabulary_of_text_ids_gets_text() -> None:
+    outbound = dict.fromkeys(events.catalogue(), NOT_SENT)
+    words = Dialect(
+        name="words",
+        namespace="/",
+        outbound={**outbound, events.NotificationCreated: [Row("one", lambda event: {"user": event.reader})]},
+        inbound={},
+        text_ids=True,
+    )
+    stage = Stage(words)
+    stage.connect("a1", "ann")
+    stage.publisher.publish_personally(note_for, {"user_ann": 7})
+    assert stage.server.heard("a1") == [("one", {"user": "7"})]
 
 
 # --- how it is written ---
@@ -310,7 +345,7 @@ def test_every_reader_gets_their_own_id_with_its_type() -> None:
         stage.connect(sid, user)
     stage.connect("g1", "ann", role="guest", guest=True)
     stage.connect("x1", "not a reader")
-    stage.publisher.publish_personally(note_for, READERS)
+    stage.publisher.publish_personally(note_for, {names.user(user): id for user, id in READERS.items()})
     for sid, user in sids.items():
         expected = {"before": AWKWARD, "user": READERS[user], "also": [READERS[user]], "after": 1}
         assert stage.server.heard(sid) == [("one", expected), ("two", expected)]
@@ -326,7 +361,7 @@ def test_a_personal_copy_is_what_publishing_it_alone_would_send(stage: Stage) ->
     alone = Stage()
     alone.connect("b1", "bob")
     alone.publisher.publish(note_for(8), Audience.user("bob"))
-    stage.publisher.publish_personally(note_for, {"bob": 8})
+    stage.publisher.publish_personally(note_for, {"user_bob": 8})
     assert stage.server.heard("b1") == alone.server.heard("b1")
     assert stage.server.writes["b1"][0].frames == alone.server.writes["b1"][0].frames
 
@@ -342,7 +377,7 @@ def test_a_failing_personal_publish_raises_nothing_and_is_counted() -> None:
     outbound = {**rows, events.NotificationCreated: [Row("x", broken)]}
     faulty = Dialect(name="faulty", namespace="/", outbound=outbound, inbound={})
     publisher = Publisher([Outlet(one.channel, faulty), Outlet(other.channel, ROOT)], one.metrics)
-    publisher.publish_personally(note_for, {"ann": "ann"})
+    publisher.publish_personally(note_for, {"user_ann": "ann"})
     assert one.reached() == set()
     assert other.server.names("x1") == ["newNotification", "notification_received"]
     assert one.counted("roomcast_publish_failures_total") == 1
@@ -354,7 +389,8 @@ def test_a_filled_template_is_the_event_with_that_value(value: WireId, namespace
     def payload(id: WireId) -> object:
         return {"a": AWKWARD, "id": id, "rows": [{"id": id}, id], "z": 1}
 
-    filled = Template(namespace, "news", payload(Template.PLACEHOLDER)).fill(value)
+    text = packets.event_text(namespace, ["news", payload(Template.PLACEHOLDER)])
+    filled = Template(text).fill(value)
     whole = Burst.encode(namespace, "news", payload(value))
     assert filled.frames == whole.frames
     assert [packet.decode() for packet in filled.packets] == [packet.decode() for packet in whole.packets]
@@ -391,7 +427,7 @@ def test_a_failing_publish_raises_nothing_and_is_counted(stage: Stage) -> None:
 
 
 def test_a_failing_message_to_one_connection_raises_nothing_and_is_counted(stage: Stage) -> None:
-    stage.publisher.publish_to_connection(UNENCODABLE, "a1")
+    stage.publisher.publish_to_connection(UNENCODABLE, stage.session("a1"))
     assert stage.counted("roomcast_publish_failures_total") == 1
     assert stage.reached() == set()
 

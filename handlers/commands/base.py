@@ -10,6 +10,9 @@ from realtime.auth import TokenVerifier
 from realtime.engine.channel import Session
 from realtime.errors import Code, RealtimeError
 from realtime.services.bookings import BookingService
+from realtime.services.dashboards import DashboardService
+from realtime.services.messaging import MessagingService
+from realtime.services.notifications import UnreadCounter
 from realtime.services.presence import PresenceService
 from realtime.services.rooms import RoomService
 from realtime.services.sessions import SessionService
@@ -24,6 +27,9 @@ class CommandServices:
     presence: PresenceService
     typing: TypingService
     bookings: BookingService
+    counter: UnreadCounter
+    dashboards: DashboardService
+    messaging: MessagingService
     sessions: SessionService
     verifier: TokenVerifier
 

@@ -1,17 +1,18 @@
 """One client event: find its command, count it, run it, and always return an acknowledgement."""
 
+import contextlib
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
-from handlers.commands import presence, rooms, session, typing
+from handlers.commands import dashboard, messaging, notifications, presence, rooms, session, typing
 from handlers.commands.base import Ack, Answer, Bucket, Command, CommandServices
 from realtime.clock import Clock
 from realtime.engine.channel import Session
 from realtime.engine.eager import within
 from realtime.errors import Code, RealtimeError
-from realtime.events import ErrorRaised
+from realtime.events import ErrorRaised, RateExceeded
 from realtime.metrics import Metrics
 from realtime.publisher import Publisher
 from realtime.ratelimit import RateLimiter
@@ -19,6 +20,9 @@ from realtime.ratelimit import RateLimiter
 log = structlog.get_logger(__name__)
 
 COMMANDS: Mapping[str, Command] = {
+    **dashboard.COMMANDS,
+    **messaging.COMMANDS,
+    **notifications.COMMANDS,
     **presence.COMMANDS,
     **rooms.COMMANDS,
     **session.COMMANDS,
@@ -27,6 +31,11 @@ COMMANDS: Mapping[str, Command] = {
 COMMAND_SECONDS = 10.0
 OK = "ok"
 ERROR_EVENT_SECONDS = 5.0
+
+
+def error_event_rate() -> RateLimiter:
+    """One `error` event per person in five seconds is itself a rate."""
+    return RateLimiter(per_minute=60 / ERROR_EVENT_SECONDS, burst=1)
 
 
 class Dispatcher:
@@ -40,9 +49,11 @@ class Dispatcher:
         limits: Mapping[Bucket, RateLimiter],
         publisher: Publisher,
         clock: Clock,
+        error_events: RateLimiter,
         metrics: Metrics,
     ) -> None:
-        self._commands = {name: COMMANDS[command] for name, command in inbound.items()}
+        """`limits` and `error_events` are those of all vocabularies: a person's sockets share their rates."""
+        self._commands = {name: COMMANDS[command] for name, command in inbound.items() if command in COMMANDS}
         self._services = services
         # Found by the buckets' values: hashing a member of an enum is a call into Python, for every event.
         self._limits = {bucket.value: limiter for bucket, limiter in limits.items()}
@@ -50,8 +61,7 @@ class Dispatcher:
         self._clock = clock
         # Looking a counter up by its label costs more than counting.
         self._outcomes = {outcome: metrics.client_events.labels(outcome) for outcome in (OK, *Code)}
-        # One `error` event per person in five seconds is itself a rate.
-        self._error_events = RateLimiter(per_minute=60 / ERROR_EVENT_SECONDS, burst=1)
+        self._error_events = error_events
 
     def run(self, session: Session, event: str, args: Sequence[object]) -> Answer | Coroutine[Any, Any, Answer]:
         """Return the acknowledgement, ``{success: true, ...}`` or ``{success: false, code, message, error}``.
@@ -111,16 +121,24 @@ class Dispatcher:
         self.report(session, event, error.ack())
         raise error
 
+    def refuse(self, session: Session, error: RealtimeError) -> None:
+        """Answer what is no event at all with an `error` event; within the sender's rate, beyond it with nothing."""
+        with contextlib.suppress(RealtimeError):
+            self._count(session, "", Bucket.MESSAGES)
+            self._outcomes[error.code].inc()
+            self._publisher.publish_to_connection(ErrorRaised(self._clock(), error.code, error.message), session)
+
     def report(self, session: Session, event: object, answer: Mapping[str, object]) -> None:
         """Send a refusal as an `error` event, too: once per person in five seconds."""
         if self._error_events.hit(session.identity.principal, self._clock()) is not None:
             return
         wait = answer.get("retryAfter")
-        raised = ErrorRaised(
+        kind = RateExceeded if answer["code"] == Code.RATE_LIMIT_EXCEEDED else ErrorRaised
+        raised = kind(
             self._clock(),
             code=str(answer["code"]),
             message=str(answer["message"]),
-            event=event[:128] if isinstance(event, str) else None,
+            event=event[:128] if isinstance(event, str) and event else None,
             retry_after=wait if isinstance(wait, float) else None,
         )
-        self._publisher.publish_to_connection(raised, session.sid)
+        self._publisher.publish_to_connection(raised, session)

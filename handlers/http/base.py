@@ -29,9 +29,13 @@ class Access(Enum):
     OPEN = "open"
     ANY = "any token"
     USER = "any user, no guest"
+    STREAM = "any token, in the query too"
+    STAFF = "staff"
     ADMIN = "admin"
     PUBLISHER = "admin, manager or service"
     TESTER = "admin, manager or service; any token in development"
+    COMMUNICATIONS = "admin, manager, staff or service; anybody with OPEN_COMMUNICATIONS"
+    COMMUNICATIONS_READER = "the same, and guests"
     METRICS = "loopback or the metrics token"
 
 
@@ -52,6 +56,11 @@ class Resource(Protocol):
 
 def identity(request: web.Request) -> Identity:
     return request[_IDENTITY]
+
+
+def known_caller(request: web.Request) -> Identity | None:
+    """Return who calls a route that is open to requests without a token."""
+    return request.get(_IDENTITY)
 
 
 def member(request: web.Request) -> Member:

@@ -29,6 +29,9 @@ SOCKET_PATH = "/socket.io/"
 BODY_SECONDS = 15.0
 ANSWER_SECONDS = 10.0
 
+HOTEL_ROLES = PUBLISHER_ROLES | {"staff"}
+_COMMUNICATIONS = (Access.COMMUNICATIONS, Access.COMMUNICATIONS_READER)
+
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Requested-With"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}\Z")
@@ -177,6 +180,7 @@ class Authentication:
         limits: AddressLimits,
         metrics_token: str | None,
         dev: bool,
+        open_communications: bool = False,
     ) -> None:
         self._access = access
         self._verifier = verifier
@@ -185,6 +189,7 @@ class Authentication:
         self._limits = limits
         self._metrics_token = metrics_token
         self._dev = dev
+        self._open_communications = open_communications
 
     def middleware(self) -> Middleware:
         @web.middleware
@@ -205,7 +210,7 @@ class Authentication:
         address = remote_address(request)
         self._limits.check_failures(address)
         try:
-            await self._authenticate(request)
+            await self._authenticate(request, access)
         except RealtimeError as error:
             if error.code in (Code.AUTH_INVALID, Code.TOKEN_EXPIRED):
                 self._limits.count_failure(address)
@@ -214,8 +219,12 @@ class Authentication:
         if not self._allowed(request, access):
             raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")
 
-    async def _authenticate(self, request: web.Request) -> None:
+    async def _authenticate(self, request: web.Request, access: Access) -> None:
         credential = find_credential(query={}, headers=request.headers, cookies=request.cookies)
+        if credential is None and access is Access.STREAM:
+            credential = find_credential(query=request.query, headers={}, cookies={})
+        if credential is None and access in _COMMUNICATIONS and self._open_communications:
+            return
         if credential is None:
             raise RealtimeError(Code.AUTH_REQUIRED, "Authentication required")
         identity = await self._verifier.verify(credential.token)
@@ -226,13 +235,19 @@ class Authentication:
         remember_caller(request, identity, self._directory)
 
     def _allowed(self, request: web.Request, access: Access) -> bool:
+        if access in _COMMUNICATIONS and self._open_communications:
+            return True
         caller = member(request)
-        if access is Access.ANY:
+        if access in (Access.ANY, Access.STREAM):
             return True
         if access is Access.USER:
             return not caller.guest
+        if access is Access.STAFF:
+            return caller.staff
         if access is Access.ADMIN:
             return caller.admin
+        if access in _COMMUNICATIONS:
+            return caller.has(HOTEL_ROLES) or (caller.guest and access is Access.COMMUNICATIONS_READER)
         return caller.has(PUBLISHER_ROLES) or (access is Access.TESTER and self._dev)
 
     def _admit_scraper(self, request: web.Request) -> None:

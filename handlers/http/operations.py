@@ -8,7 +8,7 @@ from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
 from handlers.http.base import Access, Id, Route, body, identity, member, path_id, reply, success
 from handlers.http.idempotency import Idempotency
 from realtime.clock import Clock, timestamp
-from realtime.engine.channel import Channel
+from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError
 from realtime.events import Audience
 from realtime.models import JsonObject, wire_id
@@ -70,14 +70,14 @@ class WebsocketRoutes:
     def __init__(
         self,
         *,
-        channel: Channel,
+        channels: Channels,
         rooms: RoomService,
         broadcasting: BroadcastService,
         presence: PresenceService,
         stopping: Callable[[], bool],
         clock: Clock,
     ) -> None:
-        self._channel = channel
+        self._channels = channels
         self._rooms = rooms
         self._broadcasting = broadcasting
         self._presence = presence
@@ -100,7 +100,7 @@ class WebsocketRoutes:
             {
                 "service": "websocket",
                 "status": "stopping" if self._stopping() else "active",
-                "connectedUsers": len(self._channel.users()),
+                "connectedUsers": len(self._channels.users()),
                 "timestamp": timestamp(self._clock()),
             },
             status=503 if self._stopping() else 200,
@@ -108,7 +108,7 @@ class WebsocketRoutes:
 
     async def stats(self, request: web.Request) -> web.Response:
         first: dict[str, JsonObject] = {}
-        for session in self._channel.sessions():
+        for session in self._channels.sessions():
             first.setdefault(
                 session.identity.principal,
                 {
@@ -121,7 +121,7 @@ class WebsocketRoutes:
         return success(
             {
                 "connectedUsers": list(first.values()),
-                "totalConnections": len(self._channel),
+                "totalConnections": len(self._channels),
                 "isServiceActive": True,
                 "timestamp": timestamp(self._clock()),
             }
@@ -132,7 +132,7 @@ class WebsocketRoutes:
         caller = member(request)
         if not caller.admin and (caller.guest or caller.id != user):
             raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")
-        sessions = self._channel.of_user(user)
+        sessions = self._channels.of_user(user)
         rooms = sorted({room for session in sessions for room in self._rooms.of(session)})
         return success({"userId": wire_id(user), "rooms": rooms, "isOnline": bool(sessions)})
 
@@ -236,12 +236,12 @@ class SocketTestRoutes:
         broadcasting: BroadcastService,
         directory: Directory,
         presence: PresenceService,
-        channel: Channel,
+        channels: Channels,
     ) -> None:
         self._broadcasting = broadcasting
         self._directory = directory
         self._presence = presence
-        self._channel = channel
+        self._channels = channels
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -274,13 +274,13 @@ class SocketTestRoutes:
 
     async def stats(self, request: web.Request) -> web.Response:
         """The backend counts people, the frontend's type wants connections, rooms and users: send all."""
-        users = list(self._channel.users().values())
+        users = list(self._channels.users().values())
         return reply(
             {
                 "connectedUsers": len(users),
                 "userIds": users,
-                "connections": len(self._channel),
-                "rooms": len(self._channel.membership.room_names()),
+                "connections": len(self._channels),
+                "rooms": len(self._channels.room_names()),
                 "users": users,
             }
         )

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
-from marshmallow import RAISE, Schema, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 from prometheus_client import generate_latest
 
 from handlers.http.base import ROLE, Access, Id, Route, body, reply
@@ -21,6 +22,8 @@ from realtime.store.base import Store
 
 DEV_ROLES = ("admin", "manager", "technician", "user")
 DEV_TOKEN_SECONDS = 12 * 3600
+DEFAULT_ROLE = "user"
+GUEST_ROLE = "guest"
 
 
 class HealthRoutes:
@@ -88,13 +91,24 @@ class PageRoutes:
         return web.FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
+def _check_flag(value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValidationError("Must be true or false.")
+
+
 class DevToken(Schema):
     class Meta:
         unknown = RAISE
 
     userId = Id(required=True)
-    role = fields.String(load_default="user", validate=ROLE)
+    role = fields.String(load_default=None, validate=ROLE)
     name = fields.String(load_default=None, allow_none=True, validate=validate.Length(0, 200))
+    guest = fields.Raw(load_default=False, validate=_check_flag)
+
+    @validates_schema
+    def _one_kind(self, data: Any, **_: Any) -> None:
+        if data["guest"] and data["role"] is not None:
+            raise ValidationError("A guest has no role.", "role")
 
 
 class DevRoutes:
@@ -126,19 +140,21 @@ class DevRoutes:
         args = await body(request, DevToken())
         now = self._clock()
         user = wire_id(args["userId"])
+        role = GUEST_ROLE if args["guest"] else args["role"] or DEFAULT_ROLE
         token = mint(
             self._secret,
             user_id=user,
             now=now,
             lifetime=DEV_TOKEN_SECONDS,
-            role=args["role"],
+            role=role,
             name=args["name"],
+            guest=args["guest"],
         )
         return reply(
             {
                 "token": token,
                 "userId": user,
-                "role": args["role"],
+                "role": role,
                 "name": args["name"],
                 "expiresAt": timestamp(now + DEV_TOKEN_SECONDS),
             },

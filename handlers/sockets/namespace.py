@@ -1,86 +1,56 @@
-"""The root namespace ``/``."""
+"""A Socket.IO namespace: connect, events and disconnect of one channel."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-import structlog
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from handlers.commands.base import Answer
 from handlers.commands.dispatch import Dispatcher
-from handlers.http.remote import AddressLimits, remote_address
-from handlers.sockets.connect import ConnectMiddleware
-from realtime.auth import Identity
+from handlers.sockets.entrance import Entrance
+from realtime.dialects.base import Dialect
 from realtime.engine import RealtimeServer
-from realtime.engine.channel import Channel
-from realtime.engine.eager import within
+from realtime.engine.channel import Channel, Session
 from realtime.engine.handshake import Handshake
 from realtime.errors import Code, RealtimeError
-from realtime.metrics import Metrics
-from realtime.services.sessions import SessionService
 
-log = structlog.get_logger(__name__)
-
-CONNECT_SECONDS = 10.0
+Greet = Callable[[Session], None]
+"""What a new connection is told. What it sends follows the answer to the CONNECT."""
 
 
-class RootNamespace:
-    """Connect, events and disconnect of ``/``."""
+def no_greeting(_session: Session) -> None:
+    """A namespace whose clients expect nothing at connecting."""
 
+
+class Namespace:
     def __init__(
         self,
         *,
         channel: Channel,
-        middleware: ConnectMiddleware,
-        sessions: SessionService,
+        dialect: Dialect,
+        entrance: Entrance,
         dispatcher: Dispatcher,
-        limits: AddressLimits,
-        metrics: Metrics,
+        greet: Greet = no_greeting,
     ) -> None:
         self._channel = channel
-        self._middleware = middleware
-        self._sessions = sessions
+        self._dialect = dialect
+        self._entrance = entrance
         self._dispatcher = dispatcher
-        self._limits = limits
-        self._metrics = metrics
+        self._greet = greet
 
     def register(self, server: RealtimeServer) -> None:
         """Attach the handlers. The catch-all acks every event, unknown ones too."""
-        server.on("connect", self._connect, namespace=self._channel.namespace)
-        server.on("disconnect", self._disconnect, namespace=self._channel.namespace)
-        server.on("*", self._event, namespace=self._channel.namespace)
-        server.on_unheard = self._unheard
+        server.on("connect", self._connect, namespace=self._channel.path)
+        server.on("disconnect", self._disconnect, namespace=self._channel.path)
+        server.on("*", self._event, namespace=self._channel.path)
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> None:
         request: Handshake = environ["roomcast.handshake"]
-        address = remote_address(request)
         try:
-            identity = await self._admit(sid, request, auth, address)
+            session = await self._entrance.admit(self._channel, self._dialect, sid, request, auth)
         except RealtimeError as error:
-            self._metrics.connects.labels(error.code.value).inc()
-            log.info("websocket connect refused", code=error.code.value, address=address)
             raise Refused(error.message, _details(error)) from error
-        log.info("websocket connected", sid=sid, user=identity.id, guest=identity.guest, address=address)
-
-    async def _admit(self, sid: str, request: Handshake, auth: object, address: str) -> Identity:
-        try:
-            return await within(CONNECT_SECONDS, self._authenticate(sid, request, auth, address))
-        except TimeoutError as error:
-            raise RealtimeError(Code.UNAVAILABLE, "Authentication took too long, try again") from error
-
-    async def _authenticate(self, sid: str, request: Handshake, auth: object, address: str) -> Identity:
-        identity = await self._middleware(request, auth)
-        await self._open(sid, identity, address)
-        return identity
-
-    async def _open(self, sid: str, identity: Identity, address: str) -> None:
-        self._limits.connect(address)
-        try:
-            await self._sessions.open(sid, identity, address)
-        except BaseException:
-            if self._channel.session(sid) is None:  # else the disconnect handler counts it down
-                self._limits.disconnect(address)
-            raise
+        self._greet(session)
 
     def _event(self, event: str, sid: str, *args: object) -> Answer | Coroutine[Any, Any, Answer]:
         session = self._channel.session(sid)
@@ -88,17 +58,17 @@ class RootNamespace:
             return RealtimeError(Code.AUTH_REQUIRED, "The connection is closed").ack()
         return self._dispatcher.run(session, event, args)
 
-    def _unheard(self, sid: str, event: object, answer: dict[str, object]) -> None:
+    def unheard(self, sid: str, event: object, answer: dict[str, object]) -> bool:
+        """Tell a client of its refused event, which wanted no acknowledgement; False when it is not one of ours."""
         session = self._channel.session(sid)
         if session is not None:
             self._dispatcher.report(session, event, answer)
+        return session is not None
 
     async def _disconnect(self, sid: str, reason: str) -> None:
         session = self._channel.session(sid)
         if session is not None:
-            self._limits.disconnect(session.address)
-            log.info("websocket disconnected", sid=sid, user=session.identity.id, reason=reason)
-        await self._sessions.close(sid, reason)
+            self._entrance.leave(session, reason)
 
 
 def _details(error: RealtimeError) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime import events as e
 from realtime.clock import optional_timestamp, timestamp
-from realtime.dialects.base import Dialect, Row
+from realtime.dialects.base import CUSTOM, NOT_SENT, Dialect, Row, error, stopping, token_expired
 from realtime.events import Audience
 from realtime.models import JsonObject, Notification
 from rooms import names
@@ -180,41 +180,18 @@ def _test_notification(event: e.TestNotification) -> JsonObject:
     return body if event.user is None else {**body, "userId": event.user}
 
 
-def _error(event: e.ErrorRaised) -> JsonObject:
-    body: JsonObject = {
-        "message": event.message,
-        "error": event.message,
-        "code": event.code,
-        "timestamp": timestamp(event.at),
-    }
-    if event.event is not None:
-        body["event"] = event.event
-    if event.retry_after is not None:
-        body["retryAfter"] = event.retry_after
-    return body
-
-
-def _token_expired(event: e.TokenExpired) -> JsonObject:
-    return {"message": event.message, "code": "TOKEN_EXPIRED", "timestamp": timestamp(event.at)}
-
-
-def _stopping(event: e.ServerStopping) -> JsonObject:
-    return {
-        "message": "The server is restarting",
-        "retryAfter": event.retry_after,
-        "timestamp": timestamp(event.at),
-    }
-
+_NOTIFICATION = [Row("newNotification", new_notification), Row("notification_received", notification_received)]
 
 ROOT = Dialect(
     name="root",
     namespace=NAMESPACE,
     outbound={
-        e.NotificationCreated: [
-            Row("newNotification", new_notification),
-            Row("notification_received", notification_received),
-        ],
+        e.NotificationCreated: _NOTIFICATION,
+        e.AnnouncementCreated: _NOTIFICATION,
+        e.NoticeGiven: NOT_SENT,
         e.UnreadChanged: [Row("notification_count_updated", _count)],
+        e.Connected: NOT_SENT,
+        e.JoinedRoom: [Row("userOnline", _who), Row("user_online", _who_named)],
         e.CameOnline: [
             Row("userOnline", _who),
             Row("user_online", _who_named, _colleagues),
@@ -236,10 +213,23 @@ ROOT = Dialect(
         ],
         e.BookingChanged: [Row("bookingUpdated", _booking)],
         e.TestNotification: [Row("newNotification", _test_notification)],
-        e.Custom: [Row(lambda event: str(event.name), lambda event: event.data)],
-        e.TokenExpired: [Row("token_expired", _token_expired)],
-        e.ErrorRaised: [Row("error", _error)],
-        e.ServerStopping: [Row("server_shutdown", _stopping)],
+        e.ActivityReported: NOT_SENT,
+        e.StatsReported: NOT_SENT,
+        e.TopicsChanged: NOT_SENT,
+        e.MessageReceived: NOT_SENT,
+        e.MessageSent: NOT_SENT,
+        e.MessageDelivered: NOT_SENT,
+        e.MessageRead: NOT_SENT,
+        e.MessageTyping: NOT_SENT,
+        e.Ponged: NOT_SENT,
+        e.OnlineListed: NOT_SENT,
+        e.ForcedOut: NOT_SENT,
+        e.GuestTest: NOT_SENT,
+        e.Custom: [CUSTOM],
+        e.TokenExpired: [Row("token_expired", token_expired)],
+        e.ErrorRaised: [Row("error", error)],
+        e.RateExceeded: [Row("error", error)],
+        e.ServerStopping: [Row("server_shutdown", stopping)],
     },
     inbound={
         "register": "register",

@@ -3,7 +3,7 @@
 from realtime.clock import Clock
 from realtime.engine.server import RESERVED_EVENTS
 from realtime.errors import Code, RealtimeError
-from realtime.events import Audience, Custom, TestNotification
+from realtime.events import Audience, Custom, NoticeGiven, TestNotification
 from realtime.models import Content, JsonObject, Notification, Principal, Target, WireId
 from realtime.publisher import Publisher
 from realtime.services.notifications import NotificationService
@@ -18,9 +18,14 @@ class BroadcastService:
         self._clock = clock
 
     async def announce(self, title: str, message: str, *, audience: str, sender: Principal) -> Notification:
-        """Store one announcement for everybody (``all``), ``role:x`` or ``room:x``, and show it."""
+        """Store one announcement for everybody (``all``), ``role:x`` or ``room:x``, and show it.
+
+        Hotel guests hear of one for everybody, too, and it is not kept for them.
+        """
         content = Content(type="announcement", title=title, message=message)
         sent = await self._notifications.send([Target(audience=audience)], content, sender=sender)
+        if audience == "all":
+            self._publisher.publish(NoticeGiven(self._clock(), message), Audience.all())
         return sent.stored[0].notification
 
     def custom(self, name: str, data: object, audience: Audience) -> int:

@@ -7,13 +7,15 @@ from typing import Literal
 import structlog
 
 from realtime.clock import Clock
-from realtime.engine.channel import Channel, Session
+from realtime.engine.channel import Session
+from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import (
     ActivityChanged,
     Audience,
     CameOnline,
     Event,
+    JoinedRoom,
     Person,
     PresenceNoted,
     StatusChanged,
@@ -46,13 +48,17 @@ class PresenceView:
 
 
 class PresenceService:
-    """Keeps the roster and tells the audiences. `scope` is PRESENCE_AUDIENCE."""
+    """Keeps the roster and tells the audiences.
+
+    `scope` is PRESENCE_AUDIENCE; in the channels of `lobbies` everybody hears who is online, whatever it says.
+    """
 
     def __init__(
         self,
         *,
         roster: Roster,
-        channel: Channel,
+        channels: Channels,
+        lobbies: Channels,
         fanout: Fanout,
         directory: Directory,
         store: Store,
@@ -60,7 +66,8 @@ class PresenceService:
         scope: Scope,
     ) -> None:
         self._roster = roster
-        self._channel = channel
+        self._channels = channels
+        self._lobbies = lobbies
         self._fanout = fanout
         self._directory = directory
         self._store = store
@@ -75,7 +82,7 @@ class PresenceService:
         person = session.person
         self._people[person.id] = person
         now = self._clock()
-        if self._roster.connect(person.id, session.sid, now).online and self._scope != "none":
+        if self._roster.connect(person.id, session.sid, now).online:
             self._announce(CameOnline(now, person), Audience.all_users(without=person.id))
             self._tell_admins(person)
 
@@ -93,7 +100,7 @@ class PresenceService:
         if self._scope != "rooms" or session.identity.guest:
             return
         for room in dict.fromkeys(names.chosen(rooms)):
-            event = CameOnline(self._clock(), session.person)
+            event = JoinedRoom(self._clock(), session.person)
             self._fanout.submit(
                 ("joined", room, session.identity.id), event, Audience.room(room, without=session.identity.id)
             )
@@ -135,17 +142,20 @@ class PresenceService:
         return session.person
 
     def _announce(self, event: Event, audience: Audience) -> None:
+        """`scope` narrows who hears it on ``/``; other vocabularies say in their tables that everybody does."""
         person: Person = event.person  # type: ignore[attr-defined]
         kind = "presence" if isinstance(event, CameOnline | WentOffline) else type(event).__name__
         if self._scope == "none":
-            return
-        if self._scope == "rooms":
+            if len(self._lobbies) == 0:
+                return
+            audience = Audience(without=person.id)
+        elif self._scope == "rooms":
             rooms = self._shared.get(person.id, frozenset()).union(names.chosen(self._rooms_of(person.id)))
             audience = Audience.room(*rooms, names.ADMIN_ROOM, without=person.id)
         self._fanout.submit((kind, person.id), event, audience)
 
     def _rooms_of(self, user: str) -> set[str]:
-        return {room for s in self._channel.of_user(user) for room in self._channel.membership.rooms(s.sid)}
+        return {room for session in self._channels.of_user(user) for room in session.rooms}
 
     def _tell_admins(self, person: Person, actions: int = 0) -> None:
         """`actions` counts for somebody who has just gone."""
@@ -185,8 +195,7 @@ class PresenceService:
 
     def in_room(self, room: str) -> list[PresenceView]:
         """Return the users who are in a room."""
-        sessions = [self._channel.session(sid) for sid in self._channel.membership.members(room)]
-        users = sorted({s.identity.id for s in sessions if s is not None and not s.identity.guest})
+        users = sorted({s.identity.id for s in self._channels.members(room) if not s.identity.guest})
         return [self._live(user, entry) for user in users if (entry := self._roster.get(user))]
 
     async def of(self, user: str) -> PresenceView:

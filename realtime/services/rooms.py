@@ -9,7 +9,8 @@ from typing import Protocol
 import structlog
 
 from realtime.clock import Clock
-from realtime.engine.channel import Channel, Session
+from realtime.engine.channel import Session
+from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.models import JsonObject, MembershipChange, Principal, user_principal
 from realtime.services.directory import Directory
@@ -17,7 +18,7 @@ from realtime.store.base import Store
 from rooms import names
 from rooms.membership import RoomLimit
 from rooms.names import InvalidRoomName, Room
-from rooms.policy import STAFF, Decision, Member, auto_rooms, decide
+from rooms.policy import STAFF, Decision, Member, auto_rooms, decide, decide_topic
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,7 @@ class RoomAuthority(Protocol):
 class CountWatcher(Protocol):
     """Told when somebody's unread count may have changed."""
 
-    def mark(self, *users: str) -> None: ...
+    def mark(self, *principals: Principal) -> None: ...
 
 
 class Leavers(Protocol):
@@ -71,13 +72,16 @@ class RoomService:
     def __init__(
         self,
         *,
-        channel: Channel,
+        channels: Channels,
         store: Store,
         directory: Directory,
         clock: Clock,
         authority: RoomAuthority | None,
+        restricted: frozenset[str] = frozenset(),
     ) -> None:
-        self._channel = channel
+        """`restricted` are the topics (RESTRICTED_CHANNELS) that need the right to publish, or a grant."""
+        self._channels = channels
+        self._restricted = frozenset(map(names.topic, restricted))
         self._store = store
         self._directory = directory
         self._clock = clock
@@ -95,7 +99,7 @@ class RoomService:
 
     def _count_may_have_changed(self, user: str) -> None:
         for watcher in self._counts:
-            watcher.mark(user)
+            watcher.mark(user_principal(user))
 
     async def start(self) -> None:
         """End the subscriptions of connections that a crash has ended; those of people named by a row go on."""
@@ -109,8 +113,9 @@ class RoomService:
             now=self._clock(),
         )
 
-    async def may_join(self, member: Member, room: Room) -> bool:
-        decision = decide(member, room)
+    async def may_join(self, member: Member, room: Room, *, topics: bool = True) -> bool:
+        """`topics` says whether it is asked about a place where topics are offered."""
+        decision = self._decide(member, room, topics=topics)
         if decision is not Decision.ASK:
             return decision is Decision.ALLOW
         if not member.guest and await self._is_named(room, member.id):
@@ -120,14 +125,49 @@ class RoomService:
         principal = {"id": member.id, "role": member.audience}
         return await self._authority.allows(principal, room.name)
 
+    def _decide(self, member: Member, room: Room, *, topics: bool) -> Decision:
+        """What the rules say, also of topics."""
+        if room.kind == "channel" and topics:
+            return decide_topic(member, room, self._restricted)
+        return decide(member, room)
+
+    def _allows(self, session: Session, room: Room) -> bool:
+        """Whether the rules alone let a connection be in a room."""
+        return self._decide(session.member, room, topics=session.channel.offers_topics) is Decision.ALLOW
+
+    def subscribe(self, session: Session, topics: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Put a connection into the rooms of topics; return those it is subscribed to now, and those refused.
+
+        Raises INVALID_PAYLOAD for what cannot name a topic, ROOM_LIMIT.
+        """
+        _check_number(topics)
+        rooms = {name: parse_room(names.topic(name)) for name in topics}
+        allowed = [name for name, room in rooms.items() if self._allows(session, room)]
+        membership = session.channel.membership
+        entering = {rooms[name].name for name in allowed} - set(session.rooms)
+        if len(entering) > membership.space(session.sid):
+            raise RealtimeError(Code.ROOM_LIMIT, f"A connection may be in {membership.max_rooms} rooms")
+        for room in entering:
+            membership.enter(session.sid, room)
+        self._subscribe(session, sorted(entering))
+        return allowed, [name for name in rooms if name not in allowed]
+
+    def unsubscribe(self, session: Session, topics: Sequence[str]) -> list[str]:
+        """Take a connection out of the rooms of topics. Raises INVALID_PAYLOAD, ROOM_LIMIT."""
+        _check_number(topics)
+        rooms = {name: parse_room(names.topic(name)) for name in topics}
+        left = [room.name for room in rooms.values() if self._take_out(session, room.name)]
+        self._unsubscribe(session, left)
+        return list(rooms)
+
     async def _is_named(self, room: Room, user: str) -> bool:
         kind = ENTITY_KINDS.get(room.prefix)
         return kind is not None and names_person(kind, await self._store.entity(kind, room.id), user)
 
-    async def require(self, member: Member, name: object) -> Room:
+    async def require(self, member: Member, name: object, *, topics: bool = True) -> Room:
         """Return the parsed room. Raises INVALID_PAYLOAD or ROOM_FORBIDDEN."""
         room = parse_room(name)
-        if not await self.may_join(member, room):
+        if not await self.may_join(member, room, topics=topics):
             raise RealtimeError(Code.ROOM_FORBIDDEN, f"You may not join {room.name}")
         return room
 
@@ -135,7 +175,7 @@ class RoomService:
         """Put a connection into rooms: all of them, or none and an error. Returns their names."""
         _check_number(wanted)
         rooms = await self._authorised(session, wanted)
-        membership = self._channel.membership
+        membership = session.channel.membership
         if session.sid not in membership:
             raise RealtimeError(Code.FORBIDDEN, "The connection is closed")
         if len({room.name for room in rooms} - membership.rooms(session.sid)) > membership.space(session.sid):
@@ -148,7 +188,8 @@ class RoomService:
         """Return the parsed rooms. Asking takes time: when rights were lost meanwhile, everything is asked anew."""
         for _ in range(ASK_AGAIN):
             losses = self._losses
-            rooms = [await self.require(session.member, name) for name in wanted]
+            topics = session.channel.offers_topics
+            rooms = [await self.require(session.member, name, topics=topics) for name in wanted]
             if losses == self._losses:
                 return rooms
         raise RealtimeError(Code.UNAVAILABLE, "Access rights are changing, try again")
@@ -165,12 +206,12 @@ class RoomService:
         return [room.name for room in rooms]
 
     def of(self, session: Session) -> list[str]:
-        return sorted(self._channel.membership.rooms(session.sid))
+        return sorted(session.rooms)
 
     def require_inside(self, session: Session, name: object) -> Room:
         """Return the parsed room if the connection is in it. Raises INVALID_PAYLOAD or ROOM_FORBIDDEN."""
         room = parse_room(name)
-        if not self._channel.membership.is_in(session.sid, room.name):
+        if room.name not in session.rooms:
             raise RealtimeError(Code.ROOM_FORBIDDEN, f"Join {room.name} first")
         return room
 
@@ -232,22 +273,18 @@ class RoomService:
         self._unsubscribe(session, rooms)
 
     def _is_inside(self, user: str, room: str) -> bool:
-        membership = self._channel.membership
-        mine = membership.members(names.user(user))
-        return any(membership.is_in(sid, room) and self._channel.owns(sid, user) for sid in mine)
+        return self._channels.is_inside(user, room)
 
     async def recheck_room(self, name: str) -> None:
         """Take out everybody who may no longer be in a room whose row has changed."""
         self._losses += 1
         room = parse_room(name)
-        members = [self._channel.session(sid) for sid in set(self._channel.membership.members(name))]
-        await self._settle(
-            [(session, room) for session in members if session and decide(session.member, room) is not Decision.ALLOW]
-        )
+        members = self._channels.members(name)
+        await self._settle([(session, room) for session in members if not self._allows(session, room)])
 
     async def role_changed(self, user: str) -> None:
         """Apply a new role: live connections leave rooms at once, and what was received there is hidden."""
-        sessions = self._channel.of_user(user)
+        sessions = self._channels.of_user(user)
         await self.reauthorise(*sessions)
         known = await self._directory.user(user)
         if known is None:
@@ -272,8 +309,8 @@ class RoomService:
             if former == session.member:
                 continue
             self._losses += 1
-            rooms = [parse_room(name) for name in self._channel.membership.rooms(session.sid)]
-            lost = [room for room in rooms if decide(session.member, room) is not Decision.ALLOW]
+            rooms = [parse_room(name) for name in session.rooms]
+            lost = [room for room in rooms if not self._allows(session, room)]
             for room in lost:
                 self._take_out(session, room.name)
             doubtful += [(session, room) for room in lost]
@@ -283,18 +320,18 @@ class RoomService:
     def _enter_auto_rooms(self, session: Session) -> None:
         for name in auto_rooms(session.member):
             # A connection that is full keeps what it has: it joined the rest by choice.
-            if session.sid in self._channel.membership:
+            if session.sid in session.channel.membership:
                 with contextlib.suppress(RoomLimit):
-                    self._channel.membership.enter(session.sid, name)
+                    session.channel.membership.enter(session.sid, name)
 
     async def _settle(self, doubtful: Sequence[tuple[Session, Room]]) -> None:
         """Ask about connections in rooms that the rules alone do not grant, all at once."""
         await asyncio.gather(*(self._settle_one(session, room) for session, room in doubtful))
 
     async def _settle_one(self, session: Session, room: Room) -> None:
-        if await self.may_join(session.member, room):
+        if await self.may_join(session.member, room, topics=session.channel.offers_topics):
             with contextlib.suppress(RoomLimit, KeyError):
-                self._channel.membership.enter(session.sid, room.name)
+                session.channel.membership.enter(session.sid, room.name)
             return
         self._take_out(session, room.name)
         log.info("websocket client taken out of a room", sid=session.sid, user=session.identity.id, room=room.name)
@@ -304,7 +341,7 @@ class RoomService:
 
     def _take_out(self, session: Session, name: str) -> bool:
         """Return whether the connection was in the room."""
-        was_inside = self._channel.membership.leave(session.sid, name)
+        was_inside = session.channel.membership.leave(session.sid, name)
         if was_inside:
             for leavers in self._leavers:
                 leavers.left_room(session.sid, name)

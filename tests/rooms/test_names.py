@@ -133,3 +133,16 @@ def test_chosen_rooms_are_those_that_nobody_is_in_by_being_connected() -> None:
     given = ["user_1", "guest_1", "role_user", names.ADMIN_ROOM]
     chosen = ["work_order_1", "customer_user_1", "channel:a", "lobby", "userland"]
     assert names.chosen([*given, *chosen]) == chosen
+
+
+@pytest.mark.parametrize(
+    ("principal", "room"), [("user:5", "user_5"), ("guest:5", "guest_5"), ("user:a:b", "user_a:b")]
+)
+def test_a_principal_has_a_personal_room(principal: str, room: str) -> None:
+    assert names.personal(principal) == room
+
+
+@pytest.mark.parametrize(("topic", "room"), [("events", "channel:events"), ("a b", "channel:a%20b")])
+def test_a_topic_has_a_room_whatever_its_characters(topic: str, room: str) -> None:
+    assert names.topic(topic) == room
+    assert names.parse(room).id == topic

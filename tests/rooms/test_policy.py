@@ -1,7 +1,7 @@
 import pytest
 
 from rooms import names, policy
-from rooms.policy import Decision, Member, auto_rooms, decide
+from rooms.policy import Decision, Member, auto_rooms, decide, decide_topic
 
 ALLOW, DENY, ASK = Decision.ALLOW, Decision.DENY, Decision.ASK
 ENTITY_ROOMS = ["work_order_7", "ticket_7", "booking_7", "machine_7", "assigned_machine_7", "customer_7"]
@@ -160,3 +160,30 @@ def test_everyone_may_be_where_connecting_puts_them(who: Member) -> None:
 def test_publishers_are_admins_managers_and_services() -> None:
     assert {"admin", "manager", "service"} == policy.PUBLISHER_ROLES
     assert policy.PUBLISHER_ROLES <= policy.STAFF
+
+
+# --- topics of dashboards ---
+
+RESTRICTED = frozenset({names.topic("money")})
+
+
+@pytest.mark.parametrize("who", [member("user"), member("technician"), member("guest", guest=True), member("admin")])
+def test_a_topic_is_open_to_everybody(who: Member) -> None:
+    assert decide_topic(who, names.parse(names.topic("events")), RESTRICTED) is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("who", "decision"),
+    [
+        (member("user"), Decision.DENY),
+        (member("technician"), Decision.DENY),
+        (member("guest", guest=True), Decision.DENY),
+        (member("manager"), Decision.ALLOW),
+        (member("service"), Decision.ALLOW),
+        (member("admin"), Decision.ALLOW),
+        (member("user", grants=("channel:money",)), Decision.ALLOW),
+        (member("user", grants=("channel:other",)), Decision.DENY),
+    ],
+)
+def test_a_restricted_topic_needs_a_right_or_a_grant(who: Member, decision: Decision) -> None:
+    assert decide_topic(who, names.parse(names.topic("money")), RESTRICTED) is decision

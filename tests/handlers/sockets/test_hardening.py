@@ -104,7 +104,7 @@ async def test_text_in_place_of_an_attachment_closes(running: Running) -> None:
 
 
 async def test_connect_that_takes_too_long_leaves_no_ghost(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handlers.sockets.root.CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("handlers.sockets.entrance.CONNECT_SECONDS", 0.05)
 
     async def never(*_: object, **__: object) -> User:
         await asyncio.Event().wait()

@@ -193,7 +193,7 @@ async def test_a_connect_that_takes_too_long_is_refused_and_leaves_no_ghost(
     sio = socketio.AsyncClient(reconnection=False, http_session=running.http)
     sio.on("connect_error", answers.append)
     with monkeypatch.context() as patched:
-        patched.setattr("handlers.sockets.root.CONNECT_SECONDS", 0.02)
+        patched.setattr("handlers.sockets.entrance.CONNECT_SECONDS", 0.02)
         with pytest.raises(socketio.exceptions.ConnectionError):
             await sio.connect(running.url, auth={"token": token(5)}, transports=["websocket"], wait_timeout=PATIENCE)
     assert held.reached.is_set()

@@ -1,0 +1,1 @@
+"""Plain connections: WebSockets that speak JSON, and event streams."""

@@ -1,0 +1,1 @@
+"""Where parts are made and given to each other, lower layers first: connections, services, edges."""

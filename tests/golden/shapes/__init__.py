@@ -1,0 +1,1 @@
+"""What every event looks like in every vocabulary: names and types of all fields, in order."""
