@@ -21,6 +21,9 @@ class Metrics:
         self.deliveries = Counter(
             "roomcast_deliveries_total", "Frames handed to connections", ["event"], registry=self.registry
         )
+        self.communications = Counter(
+            "roomcast_communications_total", "Communications by first status", ["status"], registry=self.registry
+        )
         self.publish_failures = Counter(
             "roomcast_publish_failures_total", "Stored changes that could not be sent live", registry=self.registry
         )

@@ -224,6 +224,8 @@ class Authentication:
         if credential is None and access is Access.STREAM:
             credential = find_credential(query=request.query, headers={}, cookies={})
         if credential is None and access in _COMMUNICATIONS and self._open_communications:
+            if request.method not in SAFE_METHODS and not self._origins.allows(request):
+                raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")  # open to programs, not to strange pages
             return
         if credential is None:
             raise RealtimeError(Code.AUTH_REQUIRED, "Authentication required")

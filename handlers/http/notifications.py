@@ -200,7 +200,8 @@ class NotificationRoutes:
         publisher = member(request).has(PUBLISHER_ROLES)
 
         def may_cancel(draft: Draft) -> bool:
-            return publisher or draft.sender == caller.principal
+            """A communication is taken back under its own path, where its row is."""
+            return not draft.content.details and (publisher or draft.sender == caller.principal)
 
         await self._notifications.delete(caller.principal, _id(request), may_cancel=may_cancel)
         return reply({"message": "Notification deleted successfully"})

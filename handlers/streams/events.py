@@ -64,15 +64,17 @@ class EventStreams:
         return [Route("GET", f"{prefix}/events", self.open, Access.STREAM) for prefix in PREFIXES]
 
     async def open(self, request: web.Request) -> web.StreamResponse:
-        if not self._origins.allows(request):
+        if not self._origins.allows(request) or _hides_its_origin(request):
             raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")
         if request.method == "HEAD":
             return web.Response(content_type="text/event-stream", headers={"Cache-Control": "no-cache"})
-        self._limits.count_handshake(remote_address(request))
+        address = remote_address(request)
+        self._limits.count_handshake(address)
+        self.entrance.ask(address)
         caller = identity(request)
         require_same_user(caller, request.query.get("userId"), request.query.get("guestId"))
         given = request.headers.get("Last-Event-ID") or request.query.get("lastEventId", "")
-        endpoint = _Stream(self, caller, remote_address(request), await self._place(caller, given))
+        endpoint = _Stream(self, caller, address, await self._place(caller, given))
         endpoint.count = await self.notifications.unread_count(caller.principal)
         try:
             _, response = self._server.open_stream(request, endpoint, head=self._head(request), idle=IDLE)
@@ -146,6 +148,12 @@ class _Stream:
         session = self._routes.channel.session(link.sid)
         if session is not None:
             self._routes.entrance.leave(session, reason)
+
+
+def _hides_its_origin(request: web.Request) -> bool:
+    """Whether a strange page has its visitor's browser ask: images and links bring cookies, but no `Origin`."""
+    strange = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    return strange and "Origin" not in request.headers
 
 
 def place_of(row: Notification) -> Place:

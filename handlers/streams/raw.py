@@ -13,7 +13,6 @@ from realtime.engine.channel import Channel, Session
 from realtime.engine.codecs import JsonFrames
 from realtime.engine.frames import Burst
 from realtime.engine.plain import PlainSession
-from realtime.engine.server import RESERVED_EVENTS
 from realtime.errors import RENDERING, Code, RealtimeError
 
 MAX_REQUEST_ID = 128
@@ -57,12 +56,7 @@ class RawEndpoint:
         except RealtimeError as error:
             self._dispatcher.refuse(session, error)
             return None
-        if name in RESERVED_EVENTS:
-            answer: Answer | Coroutine[Any, Any, Answer] = RealtimeError(
-                Code.UNKNOWN_EVENT, "That event name is reserved"
-            ).ack()
-        else:
-            answer = self._dispatcher.run(session, name, () if data is None else (data,))
+        answer = self._dispatcher.run(session, name, () if data is None else (data,))
         if isinstance(answer, dict):
             self._answer(link, session, name, id, answer)
             return None

@@ -184,6 +184,24 @@ def _receive(session: PlainSession, message: str | bytes) -> Maybe:
     return session.endpoint.received(session, message)
 
 
+class _Nobody:
+    """The owner of a connection whose session is forgotten while its farewell is still under way."""
+
+    full = False
+
+    def received(self, message: str | bytes) -> bool:
+        return True
+
+    def ponged(self, payload: bytes) -> None:
+        pass
+
+    def lost(self, connection: Outflow, reason: str) -> None:
+        pass
+
+
+NOBODY = _Nobody()
+
+
 class PlainServer:
     """Opens plain connections, keeps their heartbeats, and ends them."""
 
@@ -328,8 +346,8 @@ class PlainServer:
 
     def forget(self, session: PlainSession) -> None:
         """Forget a session when its handlers are done, which may still ask for it."""
-        if session.closed and not session.busy:
-            self.sockets.pop(session.sid, None)
+        if session.closed and not session.busy and self.sockets.pop(session.sid, None) is not None:
+            session.ws.owner = NOBODY  # they would keep each other until the garbage collector comes
 
     async def close_all(self, code: int, *, grace: float, text: str = "") -> None:
         """Close every session with a Close frame, and abort those that have not left after `grace` s.

@@ -14,6 +14,7 @@ import structlog
 
 from realtime.clock import Clock, optional_timestamp, timestamp
 from realtime.errors import Code, RealtimeError, StoreUnavailable
+from realtime.metrics import Metrics
 from realtime.models import (
     Content,
     EntityQuery,
@@ -71,12 +72,14 @@ class CommunicationService:
         guests: GuestService,
         shape: Shape,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._notifications = notifications
         self._guests = guests
         self._shape = shape
         self._clock = clock
+        self._metrics = metrics
         self._unfinished = False
         self._due: list[tuple[float, int]] = []
 
@@ -106,6 +109,7 @@ class CommunicationService:
             "posted_by": sender,
         }
         await self._store.change_entity(KIND, str(id), lambda _: row, name_fields=NAMED)
+        self._metrics.communications.labels(row["status"]).inc()
         if target is None:
             log.warning("websocket notification not sent: it names no recipient", id=id)
         elif content.type in SHOWN_TYPES:
@@ -178,12 +182,16 @@ class CommunicationService:
                 raise
 
     async def _finish(self) -> None:
-        for row in await self._all(CANCELLED):
-            await self._withdraw(row)
-        for type in sorted(SHOWN_TYPES):
-            for row in await self._all(PENDING, type=type):
-                await self._send(row)
-        self._unfinished = False
+        self._unfinished = False  # what fails meanwhile says so again
+        try:
+            for row in await self._all(CANCELLED):
+                await self._withdraw(row)
+            for type in sorted(SHOWN_TYPES):
+                for row in await self._all(PENDING, type=type):
+                    await self._send(row)
+        except BaseException:
+            self._unfinished = True
+            raise
 
     async def _all(self, status: str, **equals: str) -> list[JsonObject]:
         """Return every row of a status, oldest first."""

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import heapq
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from prometheus_client import Counter
@@ -15,6 +15,7 @@ from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError
 from realtime.events import TokenExpired
 from realtime.metrics import Metrics
+from realtime.models import Principal
 from realtime.publisher import Publisher
 from realtime.services.capacity import Capacity
 from realtime.services.directory import Directory
@@ -61,7 +62,12 @@ class SessionService:
         for path in {channel.path for channel in channels}:
             metrics.connections.labels(path).set_function(functools.partial(self._count, path))
         self._expiries: list[tuple[float, str]] = []
+        self._note_guest: Callable[[Principal], Awaitable[None]] | None = None
         self._farewells: list[Callable[[Session], None]] = []
+
+    def note_guests(self, note: Callable[[Principal], Awaitable[None]]) -> None:
+        """Have guests noted before they are connected, so that they are among those who are sent to all of them."""
+        self._note_guest = note
 
     def when_closed(self, farewell: Callable[[Session], None]) -> None:
         """Have something done for every connection that is gone, while it is still in its rooms."""
@@ -76,6 +82,8 @@ class SessionService:
         Raises CONNECTION_LIMIT and NAMESPACE_FULL.
         """
         await self._directory.see(identity)
+        if identity.guest and self._note_guest is not None:
+            await self._note_guest(identity.principal)
         member = self._directory.member(identity)
         session = Session(sid, identity, member, self._clock(), address, channel)
         self._capacity.take(session)

@@ -26,7 +26,7 @@ from handlers.http.system import DevRoutes, HealthRoutes, PageRoutes
 from handlers.sockets.connect import ConnectMiddleware
 from handlers.sockets.entrance import Entrance
 from handlers.sockets.gate import SocketGate
-from handlers.sockets.namespace import Greet, Namespace
+from handlers.sockets.namespace import Greet, Namespace, no_greeting
 from handlers.streams.events import EventStreams
 from handlers.streams.gate import PlainGate
 from handlers.streams.guests import GuestEndpoint
@@ -135,7 +135,7 @@ class Edges:
             metrics=metrics,
         )
         self._greetings: Mapping[str, Greet] = {
-            ROOT.namespace: self._know_guest,
+            ROOT.namespace: no_greeting,
             NOTIFICATIONS.namespace: self._greet_with_count,
             DASHBOARD.namespace: self._greet,
             MESSAGING.namespace: self._greet_with_messages,
@@ -155,12 +155,7 @@ class Edges:
         event = Connected(self._clock(), session.person, identity.email, len(self._services.presence))
         self._connections.publisher.publish_to_connection(event, session)
 
-    def _know_guest(self, session: Session) -> None:
-        if session.identity.guest:
-            self._services.errands.run(session, self._services.guests.known(session.identity.principal))
-
     def _greet_with_count(self, session: Session) -> None:
-        self._know_guest(session)
         self._services.counter.greet(session)
 
     def _greet_with_messages(self, session: Session) -> None:

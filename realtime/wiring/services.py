@@ -153,12 +153,14 @@ class Services:
             metrics=self._metrics,
         )
         self.notifications.watch(self.guests)
+        self.sessions.note_guests(self.guests.known)
         self.communications = CommunicationService(
             store=self._store,
             notifications=self.notifications,
             guests=self.guests,
             shape=communication,
             clock=self._clock,
+            metrics=self._metrics,
         )
 
     def _make_entities(self) -> None:

@@ -189,7 +189,12 @@ class Hotel:
         )
         self.notifications.watch(self.guests)
         self.communications = CommunicationService(
-            store=store, notifications=self.notifications, guests=self.guests, shape=communication, clock=clock
+            store=store,
+            notifications=self.notifications,
+            guests=self.guests,
+            shape=communication,
+            clock=clock,
+            metrics=self.metrics,
         )
         self._sids = 0
 

@@ -155,6 +155,8 @@ async def test_a_row_that_names_nobody_is_failed_and_not_sent(hotel: Hotel, to: 
     tab = await hotel.settled()
     row = await create(hotel, None, to=to, type=type, run_at=hotel.clock() + 61)
     assert (row["status"], row["recipient_id"]) == ("failed", None)
+    counted = hotel.metrics.registry.get_sample_value("roomcast_communications_total", {"status": "failed"})
+    assert counted == 1
     await due(hotel)
     assert await status(hotel, row["id"]) == "failed"
     assert tab.ids == []

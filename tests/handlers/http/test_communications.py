@@ -545,3 +545,19 @@ async def test_open_routes_repeat_without_a_key_of_anybody(starter: Starter) -> 
     key = {"Idempotency-Key": "pool-1"}
     answers = [await running.call("POST", API, json=POOL, headers=key) for _ in range(2)]
     assert answers[0][1]["data"]["id"] != answers[1][1]["data"]["id"]
+
+
+async def test_open_routes_are_open_to_programs_and_not_to_strange_pages(starter: Starter) -> None:
+    running = await starter(open_communications=True)
+    strange = {"Origin": "https://evil.example"}
+    refused(await running.call("POST", API, json=POOL, headers=strange), 403, "FORBIDDEN")
+    own = {"Origin": running.url}
+    assert (await running.call("POST", API, json=POOL, headers=own))[0] == 201
+    assert len(await listed(running, by=None)) == 1
+
+
+async def test_a_draft_is_taken_back_where_its_row_is_and_nowhere_else(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    row = await created(running, **FOR_7, scheduled_at=timestamp(clock() + 60))
+    refused(await running.call("DELETE", f"/api/notifications/{row['id']}", by=ADMIN), 404, "NOT_FOUND")
+    assert (await running.call("DELETE", f"{API}/{row['id']}", by=ADMIN))[0] == 200
