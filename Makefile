@@ -62,7 +62,7 @@ clean: ## Remove what the other targets made, except data/
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system-test:
-	@PYTHON=$(PYTHON) scripts/install-system-packages chromium curl
+	@PATH="$$PATH:/usr/sbin" PYTHON=$(PYTHON) scripts/install-system-packages chromium curl nginx
 
 $(VENV_MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -8,7 +8,9 @@ import pytest
 
 from tests.e2e.browser import Browser
 from tests.e2e.node import Clients
+from tests.e2e.plain import PlainClients
 from tests.e2e.process import Server
+from tests.e2e.site import Site
 
 StartServer = Callable[..., Server]
 
@@ -39,6 +41,12 @@ def clients() -> Iterator[Clients]:
         yield clients
 
 
+@pytest.fixture
+def plain() -> Iterator[PlainClients]:
+    with PlainClients() as plain:
+        yield plain
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with Browser() as browser:
@@ -50,3 +58,10 @@ def browser(chromium: Browser) -> Iterator[Browser]:
     """A browser without pages; those that a test opens are closed at its end."""
     yield chromium
     chromium.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Another web server, with the frontends."""
+    with Site(tmp_path_factory.mktemp("site")) as site:
+        yield site

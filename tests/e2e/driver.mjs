@@ -8,16 +8,14 @@
 import { EventEmitter } from "node:events";
 import { io } from "socket.io-client";
 import { serve, until } from "./lines.mjs";
+import { Recorder, Recorders } from "./recorder.mjs";
 
 const ACK_TIMEOUT_MS = 10_000;
-const sockets = new Map();
+const sockets = new Recorders();
 
-class Recorder extends EventEmitter {
-  heard = [];
-
+class SocketRecorder extends Recorder {
   constructor(socket) {
     super();
-    this.setMaxListeners(0);
     this.socket = socket;
     socket.onAny((event, ...args) => this.note(event, ...args));
     socket.io.on("open", () => {
@@ -28,45 +26,9 @@ class Recorder extends EventEmitter {
     socket.on("disconnect", (reason) => this.note("$disconnect", reason));
     socket.on("connect_error", ({ message, data }) => this.note("$connect_error", { message, data: data ?? null }));
   }
-
-  note(event, ...args) {
-    this.heard.push({ event, args });
-    this.emit("change");
-  }
-
-  /** The first argument of the `count`-th event of that name whose first argument has all fields of `fields`. */
-  hears({ event, count = 1, fields = {}, ms }) {
-    const found = () => this.heard.filter((each) => each.event === event && has(each.args[0], fields));
-    return until(() => found().length >= count && { argument: found()[count - 1].args[0] }, {
-      changes: (check) => this.on("change", check) && (() => this.off("change", check)),
-      what: () => `${event} ${JSON.stringify(fields)} x ${count} not heard; heard ${this.#names()}`,
-      ms,
-    });
-  }
-
-  /** Wait until the latest event of that name has all fields of `fields`. */
-  shows({ event, fields, ms }) {
-    const latest = () => this.heard.findLast((each) => each.event === event);
-    return until(() => latest() && has(latest().args[0], fields), {
-      changes: (check) => this.on("change", check) && (() => this.off("change", check)),
-      what: () => `the latest ${event} has not ${JSON.stringify(fields)}: ${JSON.stringify(latest()?.args[0])}`,
-      ms,
-    });
-  }
-
-  #names() {
-    return this.heard.map(({ event }) => event).join(", ") || "nothing";
-  }
 }
 
-const has = (value, fields) =>
-  Object.entries(fields).every(([key, wanted]) => JSON.stringify(value?.[key]) === JSON.stringify(wanted));
-
-function recorder(name) {
-  const found = sockets.get(name);
-  if (!found) throw new Error(`no socket ${name}`);
-  return found;
-}
+const ask = ({ socket }, event, args) => socket.timeout(ACK_TIMEOUT_MS).emitWithAck(event, ...args);
 
 /** Many connections at once, of which only the ends matter. */
 const crowd = { open: [], reasons: [], told: 0, changed: new EventEmitter() };
@@ -74,39 +36,41 @@ crowd.changed.setMaxListeners(0);
 const crowdChanges = (check) => crowd.changed.on("change", check) && (() => crowd.changed.off("change", check));
 
 const commands = {
-  /** Begin to connect: io(url, options), as every frontend does. */
+  ...sockets.commands,
+
+  /** Begin to connect: io(url, options), as every frontend does. With `forceNew: false` one origin is one connection. */
   open({ name, url, options }) {
-    sockets.set(name, new Recorder(io(url, { forceNew: true, ...options })));
+    sockets.set(name, new SocketRecorder(io(url, { forceNew: true, ...options })));
   },
 
-  async hears({ name, ...wish }) {
-    return (await recorder(name).hears(wish)).argument;
-  },
+  ask: ({ name, event, args }) => ask(sockets.find(name), event, args),
 
-  async shows({ name, ...wish }) {
-    await recorder(name).shows(wish);
-  },
-
-  heard: ({ name }) => recorder(name).heard,
-
-  ask: ({ name, event, args }) => recorder(name).socket.timeout(ACK_TIMEOUT_MS).emitWithAck(event, ...args),
+  /** Emit an event once for each list of arguments, all at once, and return the acknowledgements. */
+  askAll: ({ name, event, calls }) => Promise.all(calls.map((args) => ask(sockets.find(name), event, args))),
 
   emit({ name, event, args }) {
-    recorder(name).socket.emit(event, ...args);
+    sockets.find(name).socket.emit(event, ...args);
   },
 
+  /** `connection` is the same for sockets that share one. */
   state({ name }) {
-    const { socket } = recorder(name);
-    return { connected: socket.connected, active: socket.active, transport: socket.io.engine?.transport?.name ?? null };
+    const { socket } = sockets.find(name);
+    const { engine } = socket.io;
+    return {
+      connected: socket.connected,
+      active: socket.active,
+      transport: engine?.transport?.name ?? null,
+      connection: engine?.id ?? null,
+    };
   },
 
   /** Leave as a closed tab does: no packet, the connection is just gone. */
   vanish({ name }) {
-    recorder(name).socket.io.engine.close();
+    sockets.find(name).socket.io.engine.close();
   },
 
   disconnect({ name }) {
-    recorder(name).socket.disconnect();
+    sockets.find(name).socket.disconnect();
   },
 
   async crowd({ url, tokens }) {

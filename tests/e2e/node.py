@@ -13,6 +13,7 @@ from typing import Any, Self
 import pytest
 
 HERE = Path(__file__).parent
+MODULES = ("playwright-core", "socket.io-client", "ws", "wscat")
 ANSWER_SECONDS = 60.0
 """Longer than any deadline inside the scripts, which say what they waited for."""
 
@@ -33,7 +34,7 @@ def require_program(name: str) -> str:
 
 
 def require_modules() -> None:
-    if not (HERE / "node_modules" / "socket.io-client").is_dir():
+    if not all((HERE / "node_modules" / name).is_dir() for name in MODULES):
         skip("the Node modules are not installed: run `npm ci` in tests/e2e")
 
 
@@ -102,8 +103,8 @@ class Script:
 
 
 @dataclass(frozen=True)
-class Socket:
-    """One socket.io-client socket in the driver."""
+class Heard:
+    """What one client in a script has heard."""
 
     script: Script
     name: str
@@ -118,18 +119,32 @@ class Socket:
         """Return when the latest such event has these fields."""
         self.script.call("shows", name=self.name, event=event, fields=fields)
 
+    def heard(self, event: str) -> list[Any]:
+        """Return the first arguments of all such events heard until now."""
+        return [args[0] if args else None for name, args in self.everything() if name == event]
+
+    def everything(self) -> list[tuple[str, list[Any]]]:
+        """Return (event, arguments) of all that was heard until now, in order."""
+        return [(one["event"], one["args"]) for one in self.script.call("heard", name=self.name)]
+
+
+@dataclass(frozen=True)
+class Socket(Heard):
+    """One socket.io-client socket in the driver."""
+
     def connected(self, *, count: int = 1, seconds: float = 10.0) -> Self:
         """Return when it has connected that many times."""
         self.hears("$connect", count=count, seconds=seconds)
         return self
 
-    def heard(self, event: str) -> list[Any]:
-        """Return the first arguments of all such events heard until now."""
-        return [one["args"][0] for one in self.script.call("heard", name=self.name) if one["event"] == event]
-
     def ask(self, event: str, *args: Any) -> Any:
         """Emit with an acknowledgement and return it."""
         return self.script.call("ask", name=self.name, event=event, args=args)
+
+    def ask_all(self, event: str, *calls: Any) -> list[Any]:
+        """Emit once with each of these arguments, all at once, and return the acknowledgements."""
+        answers: list[Any] = self.script.call("askAll", name=self.name, event=event, calls=[[call] for call in calls])
+        return answers
 
     def emit(self, event: str, *args: Any) -> None:
         self.script.call("emit", name=self.name, event=event, args=args)

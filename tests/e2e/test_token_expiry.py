@@ -8,7 +8,7 @@ from tests.e2e.node import Clients
 from tests.e2e.people import shop_token, shop_user
 from tests.e2e.process import Server
 
-LIFETIME = 2.0
+LIFETIME = 5.0
 
 
 @pytest.fixture(scope="module")
