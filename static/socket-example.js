@@ -1,48 +1,54 @@
-/** The test page of a Roomcast server: one signed-in user in one tab, everything shown as the server tells it. */
+/** The test page of a Roomcast server: a tab for each system, everything shown as the server tells it. */
 
-import { Api } from "./example/api.js";
-import { ConnectPanel, offerMint } from "./example/connect-panel.js";
-import { Connection } from "./example/connection.js";
+import { dashboardTab } from "./example/dashboard/tab.js";
 import { byId, say } from "./example/dom.js";
-import { EventLog } from "./example/log.js";
-import { Notifications } from "./example/notifications.js";
-import { Presence } from "./example/presence.js";
-import { Rooms } from "./example/rooms.js";
-import { Sending } from "./example/send.js";
-import { Typing } from "./example/typing.js";
-import { tokenFromFragment } from "./example/token.js";
-import { WorkOrders } from "./example/work-orders.js";
+import { guestsTab } from "./example/guests/tab.js";
+import { messagingTab } from "./example/messaging/tab.js";
+import { offerMints } from "./example/mint.js";
+import { notificationsTab } from "./example/notifications/tab.js";
+import { rootTab } from "./example/root/tab.js";
+import { SharedToken } from "./example/shared-token.js";
+import { Tabs } from "./example/tabs.js";
+import { identity, tokenFromFragment } from "./example/token.js";
+
+const SYSTEMS = {
+  root: rootTab,
+  notifications: notificationsTab,
+  dashboard: dashboardTab,
+  messaging: messagingTab,
+  guests: guestsTab,
+};
 
 function start(io) {
-  const api = new Api();
-  const connection = new Connection(io);
-  new EventLog(connection);
-  const rooms = new Rooms(connection, api);
-  const presence = new Presence(connection, api);
-  const typing = new Typing(connection, rooms, (id) => presence.nameOf(id));
-  const panels = [
-    rooms,
-    presence,
-    typing,
-    new Notifications(connection, api),
-    new Sending(api),
-    new WorkOrders(connection, api, rooms),
-  ];
-  const begin = (token, person) => {
-    api.begin(token);
-    for (const panel of panels) panel.begin(person);
-  };
-  const connect = new ConnectPanel(connection, begin);
-  offerMint((token) => connect.fill(token));
+  const tabs = new Tabs(byId("tabs"));
+  const shared = new SharedToken();
+  const systems = Object.fromEntries(Object.entries(SYSTEMS).map(([name, build]) => [name, build({ io, shared })]));
+  for (const [name, { link }] of Object.entries(systems)) {
+    tabs.mark(name, link.state.name);
+    link.watch((state) => tabs.mark(name, state.name));
+  }
+  addEventListener("hashchange", () => follow(tabs, shared, systems));
+  follow(tabs, shared, systems);
+  offerMints(Object.values(systems).map(({ mint }) => mint));
+}
+
+/** A link may bring a token, and name the tab to open; a guest's token belongs to the guests' tab. */
+function follow(tabs, shared, systems) {
+  const token = tokenFromFragment();
+  const named = tabs.follow();
+  if (!token) return;
+  const guest = Boolean(identity(token)?.guest);
+  if (!named && guest !== (tabs.current === "guests")) tabs.open(guest ? "guests" : "root");
+  const { connect } = systems[tabs.current];
+  connect.fill(token);
+  connect.invite();
+  if (!guest) shared.offer(token);
 }
 
 if (globalThis.io) {
   start(globalThis.io);
 } else {
   tokenFromFragment();
-  say(
-    byId("connect-message"),
-    "The Socket.IO client did not load from /socket.io/socket.io.js. Reload the page.",
-    "bad",
-  );
+  say(byId("trouble"), "The Socket.IO client did not load from /socket.io/socket.io.js. Reload the page.", "bad");
+  byId("trouble").hidden = false;
 }

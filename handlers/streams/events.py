@@ -27,7 +27,7 @@ RETRY_MILLISECONDS = 3000
 MAX_MISSED = 100
 """Missed notifications that a stream is told when it resumes; a client that missed more lists them."""
 
-_PLACE = re.compile(r"(\d{1,20})-(\d{1,16})\Z")
+_PLACE = re.compile(r"([0-9]{1,20})-([0-9]{1,16})\Z")
 Place = tuple[int, int]
 """Where a client has got to: microseconds and id of the last notification it was told (the id of its event)."""
 

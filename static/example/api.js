@@ -43,8 +43,8 @@ export class Api {
   }
 }
 
-/** One request without a session: the development routes use it directly. */
-export async function send(method, path, { body, token, signal } = {}) {
+/** One request without a session. The answer sets cookies only with `cookies`. */
+export async function send(method, path, { body, token, signal, cookies = false } = {}) {
   const patience = AbortSignal.timeout(TIMEOUT_MS);
   const headers = { Accept: "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -58,7 +58,7 @@ export async function send(method, path, { body, token, signal } = {}) {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
-      credentials: "omit",
+      credentials: cookies ? "same-origin" : "omit",
       cache: "no-store",
       signal: watch.signal,
     });

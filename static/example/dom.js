@@ -15,6 +15,24 @@ export function el(tag, { text, on = {}, ...attributes } = {}, ...children) {
   return node;
 }
 
+const NAMES = ["id", "data-testid", "for", "list", "aria-controls", "aria-labelledby", "aria-describedby"];
+
+/** Put a copy of a template into `host`; every name in it, and every reference to one, gets the prefix. */
+export function stamp(template, host, prefix) {
+  const copy = byId(template).content.cloneNode(true);
+  for (const node of copy.querySelectorAll("*")) {
+    for (const name of NAMES) {
+      const value = node.getAttribute(name);
+      if (value)
+        node.setAttribute(
+          name,
+          value.replace(/\S+/g, (each) => prefix + each),
+        );
+    }
+  }
+  host.append(copy);
+}
+
 /** Show the outcome of an action next to its field; `kind` is "good", "bad" or "" (neutral). */
 export function say(target, text, kind = "") {
   target.textContent = text;
@@ -53,6 +71,13 @@ export function syncList(list, items, { key, build }) {
   if (focus) restore(list, focus);
 }
 
+/** Show items in a list, newest first as they are given, or what stands beside it when there are none. */
+export function fillList(id, items, { key, build }) {
+  syncList(byId(id), items, { key, build });
+  byId(id).hidden = items.length === 0;
+  byId(`${id}-empty`).hidden = items.length > 0;
+}
+
 function focusIn(list) {
   const active = document.activeElement;
   if (active === list || !list.contains(active)) return null;
@@ -69,6 +94,12 @@ function restore(list, { active, key, at, slot }) {
   (control ?? list).focus({ preventScroll: true });
 }
 
+/** Fill a field in with what most people want there, unless they have written something else. */
+export function suggest(field, value) {
+  if (value == null || (field.value && field.dataset.suggested !== field.value)) return;
+  field.value = field.dataset.suggested = String(value);
+}
+
 /** Run `action` while its button says that it is busy; a second press meanwhile does nothing. */
 export async function busy(button, action) {
   if (button.getAttribute("aria-busy") === "true") return;
@@ -78,6 +109,18 @@ export async function busy(button, action) {
   } finally {
     button.removeAttribute("aria-busy");
   }
+}
+
+/** Run `action` when the button is pressed, once at a time. */
+export const onPress = (id, action) =>
+  byId(id).addEventListener("click", (event) => busy(event.currentTarget, () => action(event)));
+
+/** Run `action` when the form is sent; meanwhile `button` is busy. */
+export function onSubmit(form, button, action) {
+  byId(form).addEventListener("submit", (event) => {
+    event.preventDefault();
+    busy(byId(button), action);
+  });
 }
 
 const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });

@@ -7,27 +7,41 @@ const KEPT = 300;
 const PREVIEW = 140;
 const LONGEST = 20_000;
 const LABELS = { in: "in", out: "out", ack: "ack", state: "state" };
+const NOTHING_YET = "Every event in and out is listed here, newest first. Tokens are masked.";
 
 export class EventLog {
+  #prefix;
   #entries = [];
   #waiting = [];
   #paused = false;
   #scheduled = false;
-  #box = byId("log");
-  #filter = byId("log-filter");
+  #box;
+  #filter;
 
-  constructor(connection) {
-    connection.onTraffic((direction, name, args) => this.#add(direction, name, args));
+  constructor(prefix) {
+    this.#prefix = prefix;
+    this.#box = this.#part("log");
+    this.#filter = this.#part("log-filter");
     this.#filter.addEventListener("input", () => this.#applyFilter());
-    byId("log-clear").addEventListener("click", () => this.#clear());
-    byId("log-pause").addEventListener("click", () => this.#togglePause());
+    this.#part("log-clear").addEventListener("click", () => this.#clear());
+    this.#part("log-pause").addEventListener("click", () => this.#togglePause());
+    this.#count();
   }
 
-  #add(direction, name, args) {
+  /** List a link's traffic; `source` names it where there is more than one. */
+  follow(link, source = "") {
+    link.onTraffic((direction, name, args) => this.#add(direction, name, args, source));
+  }
+
+  #part(name) {
+    return byId(this.#prefix + name);
+  }
+
+  #add(direction, name, args, source) {
     const value = args.length === 1 ? args[0] : args;
     const json = args.length ? shorten(maskedJson(value, 2), LONGEST) : "";
     const label = mask(name);
-    this.#waiting.push({ at: new Date(), direction, name: label, json, bad: isBad(name, value) });
+    this.#waiting.push({ at: new Date(), direction, name: label, source, json, bad: isBad(name, value) });
     if (this.#waiting.length > KEPT) this.#waiting.shift();
     if (this.#paused) return this.#count();
     if (this.#scheduled) return;
@@ -47,8 +61,8 @@ export class EventLog {
 
   #applyFilter() {
     const wanted = this.#filter.value.trim().toLowerCase();
-    for (const { node, name, json } of this.#entries) {
-      node.hidden = wanted !== "" && !name.toLowerCase().includes(wanted) && !json.toLowerCase().includes(wanted);
+    for (const { node, name, source, json } of this.#entries) {
+      node.hidden = wanted !== "" && ![name, source, json].some((text) => text.toLowerCase().includes(wanted));
     }
     this.#count();
   }
@@ -57,13 +71,11 @@ export class EventLog {
     const shown = this.#entries.filter((entry) => !entry.node.hidden).length;
     const all = this.#entries.length;
     const waiting = this.#paused && this.#waiting.length ? ` + ${this.#waiting.length} held back` : "";
-    setText(byId("log-count"), (shown === all ? `${all}` : `${shown} of ${all}`) + waiting);
+    setText(this.#part("log-count"), (shown === all ? `${all}` : `${shown} of ${all}`) + waiting);
     this.#box.hidden = shown === 0;
-    byId("log-empty").hidden = shown > 0;
-    setText(
-      byId("log-empty"),
-      all ? "Nothing matches this filter." : "Every event in and out is listed here, newest first. Tokens are masked.",
-    );
+    const empty = this.#part("log-empty");
+    empty.hidden = shown > 0;
+    setText(empty, all ? "Nothing matches this filter." : NOTHING_YET);
   }
 
   #clear() {
@@ -75,7 +87,7 @@ export class EventLog {
 
   #togglePause() {
     this.#paused = !this.#paused;
-    const button = byId("log-pause");
+    const button = this.#part("log-pause");
     button.setAttribute("aria-pressed", String(this.#paused));
     button.textContent = this.#paused ? "Resume" : "Pause";
     if (!this.#paused) this.#flush();
@@ -83,20 +95,20 @@ export class EventLog {
   }
 }
 
-const isBad = (name, value) =>
-  name === "error" || name === "connect_error" || name === "token_expired" || value?.success === false;
+const BAD = ["error", "connect_error", "token_expired", "refused"];
+const isBad = (name, value) => BAD.includes(name.toLowerCase()) || value?.success === false;
 
-function row({ at, direction, name, json, bad }) {
+function row({ at, direction, name, source, json, bad }) {
   const body = el("pre", { class: "log-json", tabindex: 0 });
   const flat = json.replace(/\s+/g, " ");
   const node = el(
     "details",
-    { class: "log-row", "data-direction": direction, "data-event": name, "data-bad": bad },
+    { class: "log-row", "data-direction": direction, "data-event": name, "data-source": source, "data-bad": bad },
     el(
       "summary",
       {},
       el("span", { class: "log-direction", text: LABELS[direction] }),
-      el("span", { class: "log-name", text: name }),
+      el("span", { class: "log-name" }, name, source ? el("span", { class: "log-source", text: ` ${source}` }) : null),
       el("time", { class: "log-time", datetime: at.toISOString(), text: clock(at) }),
       el("span", { class: "log-preview", text: shorten(flat, PREVIEW) || "no data" }),
     ),

@@ -4,7 +4,7 @@ const ID_CLAIMS = ["userId", "sub", "id", "user_id", "guestId", "_id"];
 const JWT = /eyJ[\w-]+\.[\w-]+\.[\w-]*/g;
 const SECRET_KEYS = /^(?:.*token|authorization|password|secret|cookie)$/i;
 
-/** The person a token names: {id, name, role, expiresAt}; null when it is no JWT or names nobody. */
+/** The person a token names: {id, name, role, guest, expiresAt}; null when it is no JWT or names nobody. */
 export function identity(token) {
   const claims = payload(token);
   const claim = ID_CLAIMS.find((name) => claims?.[name] != null);
@@ -13,6 +13,7 @@ export function identity(token) {
     id: claims[claim],
     name: claims.name ?? "",
     role: claims.role ?? "",
+    guest: claims.type === "guest" || claims.role === "guest" || claims.guestId != null,
     expiresAt: typeof claims.exp === "number" ? new Date(claims.exp * 1000) : null,
   };
 }
@@ -35,11 +36,14 @@ export const clean = (text) =>
     .replace(/^["']|["']$/g, "")
     .replace(/^Bearer\s+/i, "");
 
-/** Take `#token=…` out of the address bar and return it; null when there is none. */
+/** Take `token=…` out of the address bar's fragment and return it; null when there is none. The rest stays. */
 export function tokenFromFragment() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const token = fragment.get("token");
   if (token === null) return null;
-  history.replaceState(history.state, "", location.pathname + location.search);
+  fragment.delete("token");
+  const rest = fragment.size ? `#${fragment}` : "";
+  history.replaceState(history.state, "", location.pathname + location.search + rest);
   return clean(token);
 }
 

@@ -1,7 +1,7 @@
 /** Sending: stored notifications to a user, a role, a room or everyone, and test messages that are only live. */
 
-import { explain } from "./api.js";
-import { busy, byId, say } from "./dom.js";
+import { explain } from "../api.js";
+import { byId, onPress, onSubmit, say, suggest } from "../dom.js";
 
 const TARGETS = {
   user: { field: "send-user-id", key: "userId", missing: "Write the user's id." },
@@ -17,26 +17,14 @@ export class Sending {
     const target = byId("send-target");
     target.addEventListener("change", () => showTarget(target.value));
     showTarget(target.value);
-    this.#submit("send-form", "send", () => this.#send());
-    this.#submit("test-form", "test-send", () => this.#test());
-    byId("test-broadcast").addEventListener("click", (event) => busy(event.currentTarget, () => this.#broadcast()));
+    onSubmit("send-form", "send", () => this.#send());
+    onSubmit("test-form", "test-send", () => this.#test());
+    onPress("test-broadcast", () => this.#broadcast());
   }
 
   /** Suggest oneself: the first notification most people send is to themselves. */
   begin(person) {
-    for (const id of ["send-user-id", "test-user-id"]) {
-      const field = byId(id);
-      if (person && (!field.value || field.dataset.suggested === field.value)) {
-        field.value = field.dataset.suggested = String(person.id);
-      }
-    }
-  }
-
-  #submit(form, button, action) {
-    byId(form).addEventListener("submit", (event) => {
-      event.preventDefault();
-      busy(byId(button), action);
-    });
+    for (const id of ["send-user-id", "test-user-id"]) suggest(byId(id), person?.id);
   }
 
   async #send() {

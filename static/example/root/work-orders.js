@@ -1,7 +1,7 @@
 /** Work orders: create one, set its status, watch it change in every tab that is in its room. */
 
-import { explain } from "./api.js";
-import { busy, byId, el, say, syncList, when, words } from "./dom.js";
+import { explain } from "../api.js";
+import { busy, byId, el, say, syncList, when, words } from "../dom.js";
 
 const SHOWN = 8;
 const STATUSES = ["pending", "assigned", "in_progress", "on_hold", "completed", "cancelled"];

@@ -1,7 +1,7 @@
 /** Telling a room that this user types, and showing who else does. */
 
-import { explain } from "./api.js";
-import { byId, el, say, setText } from "./dom.js";
+import { explain } from "../api.js";
+import { byId, el, say, setText } from "../dom.js";
 
 const REPEAT_MS = 3_000;
 const IDLE_MS = 2_000;

@@ -1,7 +1,7 @@
 /** The rooms of this user. Acknowledgements tell this tab's rooms, the route those of all tabs together. */
 
-import { explain } from "./api.js";
-import { busy, byId, el, say, setText, syncList } from "./dom.js";
+import { explain } from "../api.js";
+import { busy, byId, el, say, setText, syncList } from "../dom.js";
 
 export class Rooms {
   #connection;

@@ -1,7 +1,7 @@
 /** Who is online. The list comes from the route; after that every change comes as an event. */
 
-import { explain } from "./api.js";
-import { busy, byId, el, say, setText, syncList, words } from "./dom.js";
+import { explain } from "../api.js";
+import { busy, byId, el, say, setText, syncList, words } from "../dom.js";
 
 const SHOWN = 100;
 const REST_MS = 1_000;

@@ -5,8 +5,10 @@
  * tab reads or deletes is read or gone in the others.
  */
 
-import { explain } from "./api.js";
-import { busy, byId, el, say, setText, syncList, when } from "./dom.js";
+import { explain } from "../api.js";
+import { showUnread } from "../badge.js";
+import { byId, onPress, say, setText, syncList } from "../dom.js";
+import { normal, notificationCard } from "../notification-card.js";
 
 const PAGE = 20;
 const MOST = 100;
@@ -41,7 +43,7 @@ export class Notifications {
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#soon());
     this.#buttons();
     this.#render();
-    this.#showCount(null);
+    showUnread("", null);
   }
 
   begin() {
@@ -58,21 +60,19 @@ export class Notifications {
     this.#loading = false;
     say(byId("notifications-message"), "");
     this.#render();
-    this.#showCount(null);
+    showUnread("", null);
   }
 
   #buttons() {
-    const press = (id, action) => byId(id).addEventListener("click", (event) => busy(event.currentTarget, action));
-    press("mark-all-read", () => this.#markAll());
-    press("refresh-notifications", () => this.#load());
-    press("more-notifications", async () => {
+    onPress("mark-all-read", () => this.#markAll());
+    onPress("refresh-notifications", () => this.#load());
+    onPress("more-notifications", async () => {
       this.#limit = Math.min(this.#limit + PAGE, MOST);
       await this.#load();
     });
   }
 
   #follow(state, before) {
-    document.body.classList.toggle("offline", state.name !== "connected");
     if (state.name === "connected" && before.name !== "connected") this.#load();
     else if (state.name !== before.name) this.#render();
   }
@@ -81,17 +81,14 @@ export class Notifications {
     const count = data?.count ?? data?.unreadCount;
     if (!Number.isInteger(count)) return;
     this.#countedAt = ++this.#clock;
-    this.#showCount(count);
+    showUnread("", count);
   }
 
   #arrived(data) {
     if (data === null || typeof data !== "object") return;
     const row = normal(data);
     if (row.id === "") {
-      this.#tests = [{ ...row, id: `test-${++this.#testNumber}`, stored: false }, ...this.#tests].slice(
-        0,
-        TEST_MESSAGES,
-      );
+      this.#tests = [test(row, ++this.#testNumber), ...this.#tests].slice(0, TEST_MESSAGES);
       return this.#render();
     }
     const at = this.#rows.findIndex((each) => each.id === row.id);
@@ -138,7 +135,7 @@ export class Notifications {
     this.#known = true;
     say(byId("notifications-message"), this.#rows.length ? `${this.#rows.length} of ${this.#total} shown` : "");
     for (const [id, at] of this.#live) if (at <= asked) this.#live.delete(id);
-    if (this.#countedAt < asked && Number.isInteger(answer?.unreadCount)) this.#showCount(answer.unreadCount);
+    if (this.#countedAt < asked && Number.isInteger(answer?.unreadCount)) showUnread("", answer.unreadCount);
     this.#render();
   }
 
@@ -181,14 +178,6 @@ export class Notifications {
     return this.#change("DELETE", path(row), { after });
   }
 
-  #showCount(count) {
-    const badge = byId("badge");
-    setText(badge, count === null ? "–" : String(count));
-    badge.dataset.unread = String(count > 0);
-    const spoken = count === 1 ? "1 unread" : `${count} unread`;
-    setText(byId("badge-spoken"), count === null ? "unread count not known yet" : spoken);
-  }
-
   #render() {
     const items = this.#ordered();
     syncList(byId("notifications"), items, { key: (row) => row.id, build: (row) => this.#card(row) });
@@ -212,75 +201,17 @@ export class Notifications {
   }
 
   #card(row) {
-    const button = (slot, text, action) =>
-      el("button", {
-        type: "button",
-        class: "small quiet",
-        "data-slot": slot,
-        "data-testid": slot,
-        "aria-label": `${text}: ${row.title}`,
-        text,
-        on: { click: (event) => busy(event.currentTarget, () => action(row)) },
-      });
-    return el(
-      "li",
-      {
-        class: "notification",
-        "data-id": row.id,
-        "data-read": String(row.read),
-        "data-priority": row.priority,
-        "data-stored": String(row.stored),
-      },
-      el(
-        "div",
-        { class: "notification-body" },
-        el(
-          "p",
-          { class: "notification-title" },
-          row.read || !row.stored ? null : el("span", { class: "sr", text: "Unread: " }),
-          row.title || "(no title)",
-        ),
-        row.message ? el("p", { class: "notification-text", text: row.message }) : null,
-        el(
-          "p",
-          { class: "notification-meta" },
-          el("span", { class: "tag", "data-type": row.type, text: row.type || "info" }),
-          row.priority && row.priority !== "normal"
-            ? el("span", { class: "tag", "data-priority": row.priority, text: row.priority })
-            : null,
-          row.stored ? null : el("span", { class: "tag", text: "test, not stored" }),
-          el("time", { datetime: row.at, text: when(row.at) }),
-          row.stored ? el("span", { class: "mono", text: `#${row.id}` }) : null,
-        ),
-      ),
-      el(
-        "div",
-        { class: "notification-actions" },
-        row.stored ? button("toggle-read", row.read ? "Mark unread" : "Mark read", (each) => this.#mark(each)) : null,
-        button("delete", row.stored ? "Delete" : "Dismiss", (each) => this.#remove(each)),
-      ),
-    );
+    const mark = ["toggle-read", row.read ? "Mark unread" : "Mark read", (each) => this.#mark(each)];
+    const remove = ["delete", row.stored ? "Delete" : "Dismiss", (each) => this.#remove(each)];
+    return notificationCard(row, row.stored ? [mark, remove] : [remove]);
   }
 }
+
+const test = (row, number) => ({ ...row, id: `test-${number}`, stored: false, note: "test, not stored" });
 
 const path = (row) => `/api/notifications/${encodeURIComponent(row.id)}`;
 
 const NOTHING = "Nothing here. Send yourself a notification below, or let another tab send you one.";
-
-/** One shape for rows of the route and both live events; `id` is "" for what is not stored. */
-function normal(data) {
-  const text = (value) => (typeof value === "string" || typeof value === "number" ? String(value) : "");
-  return {
-    id: text(data.id ?? data._id),
-    title: text(data.title),
-    message: text(data.message ?? data.body),
-    type: text(data.type),
-    priority: text(data.priority),
-    read: Boolean(data.read ?? data.isRead ?? data.is_read ?? false),
-    at: text(data.createdAt ?? data.created_at ?? data.timestamp),
-    stored: true,
-  };
-}
 
 /** Only what is said: the second of two live events must not blank what the first one knew. */
 const filled = (row) => Object.fromEntries(Object.entries(row).filter(([, value]) => value !== ""));
