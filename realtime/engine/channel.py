@@ -8,13 +8,12 @@ from realtime.engine import packets
 from realtime.engine.frames import Burst, Template
 from realtime.engine.server import RealtimeServer
 from realtime.engine.session import EngineSession
+from realtime.engine.websocket import TRY_LATER
 from realtime.events import Person
 from realtime.models import WireId
 from rooms import names
 from rooms.membership import Membership
 from rooms.policy import Member
-
-TRY_LATER = 1013
 
 
 @dataclass(slots=True)

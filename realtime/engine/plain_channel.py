@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from realtime.engine.channel import TRY_LATER, Channel
+from realtime.engine.channel import Channel
 from realtime.engine.codecs import Codec
 from realtime.engine.frames import Burst, Template
 from realtime.engine.plain import PlainServer
-from realtime.engine.websocket import POLICY
+from realtime.engine.websocket import POLICY, TRY_LATER
 from rooms.membership import Membership
 
 
