@@ -20,7 +20,21 @@ from realtime.engine.server import RESERVED_EVENTS
 from realtime.events import Audience, Event
 from realtime.models import Content
 from tests.golden.shapes import dashboard, guests, messaging, notifications, root
-from tests.golden.shapes.samples import ANN, AT, BARE, NOTE, ROW, Golden, Shapes, described, frames
+from tests.golden.shapes.samples import (
+    ANN,
+    AT,
+    BARE,
+    GUEST,
+    MESSAGE,
+    NOTE,
+    RECEIVER,
+    ROW,
+    SENDER,
+    Golden,
+    Shapes,
+    described,
+    frames,
+)
 
 ABSTRACT = {Event, events.MessageEvent}
 """What other events are made from, and what never happens itself."""
@@ -147,7 +161,7 @@ def every_golden() -> list[Any]:
     return [
         pytest.param(dialect, golden, id=f"{dialect.name}: {what}")
         for dialect in all_dialects()
-        for what, golden in SHAPES[dialect.name].items()
+        for what, golden in SHAPES.get(dialect.name, {}).items()
     ]
 
 
@@ -362,14 +376,14 @@ def test_the_names_of_an_event_say_the_same() -> None:
 
 
 def test_a_message_is_known_by_the_same_id_everywhere() -> None:
-    event = events.MessageSent(AT, messaging.MESSAGE, messaging.SENDER, messaging.RECEIVER)
+    event = events.MessageSent(AT, MESSAGE, SENDER, RECEIVER)
     frame = dict(frames(MESSAGING, event))["message:sent"]
     assert (frame["id"], frame["messageId"], frame["dbMessageId"]) == ("31", "31", "31")
     assert (frame["uniqueId"], frame["tempId"], frame["status"]) == ("tmp-1", "tmp-1", "sent")
 
 
 def test_a_message_that_was_taken_is_delivered_for_its_sender_too() -> None:
-    event = events.MessageSent(AT, messaging.LATER, messaging.SENDER, messaging.RECEIVER)
+    event = events.MessageSent(AT, messaging.LATER, SENDER, RECEIVER)
     assert dict(frames(MESSAGING, event))["message:sent"]["status"] == "delivered"
 
 
@@ -385,7 +399,7 @@ def test_statuses_are_loud_in_one_name_and_quiet_in_the_others() -> None:
 def test_a_guests_ids_are_numbers() -> None:
     frame = only(GUESTS, events.NotificationCreated(AT, guests.ROW, 123))
     assert (frame["id"], frame["hotel_id"], frame["recipient_id"]) == (12, 1, 123)
-    assert only(GUESTS, events.Connected(AT, guests.GUEST, None, 1))["guestId"] == 123
+    assert only(GUESTS, events.Connected(AT, GUEST, None, 1))["guestId"] == 123
 
 
 def test_a_guests_row_says_whether_it_was_read() -> None:

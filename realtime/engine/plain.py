@@ -116,8 +116,13 @@ class PlainSession(Ordered):
             self.ping()
 
     async def drain(self) -> None:
-        """Wait until the peer has taken everything that was sent, or is gone: replays pace themselves by it."""
+        """Wait until the peer has taken everything that was sent, or is gone and its endpoint knows.
+
+        Replays pace themselves by it: what they go on with, they believe to be taken.
+        """
         await self.ws.drain()
+        while self.ending and not (self.closed or self.opening):  # noqa: ASYNC110  ends take turns
+            await asyncio.sleep(0)
 
     # --- in ---
 

@@ -48,7 +48,7 @@ from realtime.ratelimit import RateLimiter
 from realtime.services.jobs import TICKET, WORK_ORDER
 from realtime.settings import Settings
 from realtime.store.base import Store
-from realtime.wiring.connections import Connections
+from realtime.wiring.connections import TWINS, Connections
 from realtime.wiring.services import Services
 
 STATIC = Path(__file__).resolve().parent.parent.parent / "static"
@@ -135,14 +135,11 @@ class Edges:
             metrics=metrics,
         )
         self._greetings: Mapping[str, Greet] = {
-            ROOT.namespace: no_greeting,
             NOTIFICATIONS.namespace: self._greet_with_count,
             DASHBOARD.namespace: self._greet,
             MESSAGING.namespace: self._greet_with_messages,
         }
-        self._dispatchers = {
-            dialect.name: self._dispatcher(dialect) for dialect in (ROOT, NOTIFICATIONS, DASHBOARD, MESSAGING)
-        }
+        self._dispatchers = {dialect.name: self._dispatcher(dialect) for dialect in (ROOT, *TWINS)}
         self._register_namespaces()
         self.gate = PlainGate(
             server=connections.plain, endpoints=self._endpoints(), origins=guards.origins, limits=guards.limits
@@ -194,9 +191,9 @@ class Edges:
                 dialect=dialect,
                 entrance=self._entrance,
                 dispatcher=self._dispatchers[dialect.name],
-                greet=self._greetings[dialect.namespace],
+                greet=self._greetings.get(dialect.namespace, no_greeting),
             )
-            for dialect in (ROOT, NOTIFICATIONS, DASHBOARD, MESSAGING)
+            for dialect in (ROOT, *TWINS)
         ]
         for namespace in namespaces:
             namespace.register(server)
@@ -213,9 +210,9 @@ class Edges:
                 dialect=dialect,
                 entrance=self._entrance,
                 dispatcher=self._dispatchers[dialect.name],
-                greet=self._greetings[dialect.namespace],
+                greet=self._greetings.get(dialect.namespace, no_greeting),
             )
-            for dialect in (NOTIFICATIONS, DASHBOARD, MESSAGING)
+            for dialect in TWINS
         }
         guests = GuestEndpoint(
             channel=self._connections.guests,

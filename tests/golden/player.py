@@ -86,6 +86,7 @@ class Player:
         self._answer: tuple[int, str] = (0, "")
         self._connections: dict[str, Connection] = {}
         self._opened: list[Connection] = []
+        self._stopping: asyncio.Task[None] | None = None
 
     async def play(self) -> None:
         """Raises AssertionError with a diff at the first line that is not as it should be."""
@@ -95,6 +96,8 @@ class Player:
             await self._end()
         finally:
             await asyncio.gather(*(connection.close() for connection in self._opened))
+            if self._stopping is not None:
+                await self._stopping
 
     async def _step(self, number: int, step: Step) -> None:
         if self._answer[0] >= 400 and not isinstance(step, Answer):
@@ -113,7 +116,7 @@ class Player:
             case Pause():
                 self._clock.advance(step.seconds)
             case Stop():
-                self._stopping = asyncio.ensure_future(self._running.server.close())
+                self._stopping = asyncio.create_task(self._running.server.close())
 
     # --- clients ---
 

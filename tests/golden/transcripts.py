@@ -36,7 +36,8 @@ FORMS = {
     "seconds": r"\d+(?:\.\d+)?",
     "id": r"\d{1,16}",
     "place": r"\d{1,20}-\d{1,16}",
-    "handshake": r'\{"sid":"[\w-]{16,}","upgrades":\[\],"pingTimeout":20000,"pingInterval":30000,"maxPayload":1000000\}',
+    "handshake": r'\{"sid":"[\w-]{16,}","upgrades":\[\],'
+    r'"pingTimeout":20000,"pingInterval":30000,"maxPayload":1000000\}',
 }
 REMEMBERED = ("id", "place")
 MASK = re.compile(r"<([a-z][a-z ]*\d*)>")

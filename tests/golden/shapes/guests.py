@@ -29,10 +29,8 @@ COMMUNICATION: Mapping[str, object] = {
     "created_at": "timestamp",
     "updated_at": "timestamp",
 }
-NOTHING_KNOWN = {
-    name: "null"
-    for name in ("hotel_id", "sender_id", "sender_name", "recipient_id", "language", "expires_at", "read_at")
-}
+UNKNOWN = ("hotel_id", "sender_id", "sender_name", "recipient_id", "language", "expires_at", "read_at")
+NOTHING_KNOWN = dict.fromkeys(UNKNOWN, "null")
 ROW = replace(
     NOTE,
     target=Target(recipient="guest:123"),
