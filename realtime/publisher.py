@@ -60,11 +60,12 @@ class Publisher:
             with self._never_raising(outlet, []):
                 self._count(_send_personally(outlet, event(Template.PLACEHOLDER), readers, skip))
 
-    def publish_to_connection(self, event: Event, session: Session) -> None:
-        """Send one event to a single connection, whatever its audience would be."""
+    def publish_to_connection(self, event: Event, session: Session) -> int:
+        """Send one event to a single connection, whatever its audience would be; return how many frames it took."""
         outlet = self._outlet_of.get(session.channel)
-        if outlet is not None and outlet.channel.session(session.sid) is session:
-            self._guard(outlet, [(event, _NOBODY)], only=session.sid)
+        if outlet is None or outlet.channel.session(session.sid) is not session:
+            return 0
+        return self._guard(outlet, [(event, _NOBODY)], only=session.sid)
 
     def _in_use(self) -> Iterator[Outlet]:
         return (outlet for outlet in self._outlets if len(outlet.channel))

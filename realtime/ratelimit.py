@@ -28,18 +28,25 @@ class RateLimiter:
         """Return None when an event would be allowed now, else the seconds until it would."""
         if not self._interval:
             return None
-        ahead = max(self._full_at.get(key, now), now) + self._interval - now - self._tolerance
+        ahead = self._filled(key, now) + self._interval - now - self._tolerance
         return math.ceil(ahead * 1000) / 1000 if ahead > _ROUNDING else None
 
     def hit(self, key: Hashable, now: float) -> float | None:
         """Count one event. None when it is allowed, else the seconds until the next one would be."""
         wait = self.wait(key, now)
         if wait is None and self._interval:
-            self._full_at[key] = max(self._full_at.get(key, now), now) + self._interval
+            self._full_at[key] = self._filled(key, now) + self._interval
             self._uses += 1
             if self._uses % _SWEEP_EVERY == 0:
                 self._sweep(now)
         return wait
+
+    def _filled(self, key: Hashable, now: float) -> float:
+        """When the bucket will be full. It is never emptier than empty, whatever the clock said before."""
+        known = self._full_at.get(key, now)
+        if known > now + self._tolerance:  # the clock was set back
+            known = self._full_at[key] = now + self._tolerance
+        return max(known, now)
 
     def _sweep(self, now: float) -> None:
         self._full_at = {key: at for key, at in self._full_at.items() if at > now}

@@ -210,7 +210,7 @@ class Settings:
     )
     room_auth_secret: str | None = _setting("key of that signature; required with `ROOM_AUTH_URL`", str, secret=True)
     connections_per_ip: int = _setting(
-        "open Socket.IO connections from one address; 0 = no limit", _integer(0, 1_000_000), 0
+        "open connections from one address, of every kind; 0 = no limit", _integer(0, 1_000_000), 0
     )
     handshakes_per_minute_per_ip: int = _setting(
         "new connections a minute from one address; 0 = no limit", _integer(0, 1_000_000), 600

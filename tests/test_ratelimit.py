@@ -136,3 +136,12 @@ def test_no_stretch_of_time_sees_more_than_burst_and_rate(gaps: Sequence[float],
         for last in range(first, len(taken)):
             allowance = burst + (taken[last] - start) * per_minute / 60
             assert last - first + 1 <= allowance + 0.01
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    limiter = RateLimiter(per_minute=60, burst=5)
+    assert limiter.hit("a", 10_000.0) is None
+    wait = limiter.wait("a", 1_000.0)
+    assert wait is not None
+    assert wait <= 1.0
+    assert limiter.hit("a", 1_000.0 + wait) is None

@@ -17,7 +17,7 @@ class DeviceToken(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    token = fields.String(load_default="", allow_none=True, validate=validate.Length(0, MAX_TOKEN))
+    token = fields.String(load_default=None, allow_none=True, validate=validate.Length(0, MAX_TOKEN))
     platform = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 40))
 
 
@@ -43,6 +43,8 @@ class DeviceRoutes:
     async def unregister(self, request: web.Request) -> web.Response:
         """Without a token, all of the person's devices: a client that signs out does not always know its own."""
         args = await body(request, DeviceToken())
-        token = (args["token"] or "").strip()
-        await self._devices.unregister(identity(request).principal, token or None)
+        token = args["token"]
+        if token is not None and not token.strip():
+            raise RealtimeError(Code.INVALID_PAYLOAD, "token is empty: leave it out to unregister all devices")
+        await self._devices.unregister(identity(request).principal, token and token.strip())
         return reply({"message": "Device token unregistered successfully"})

@@ -154,7 +154,16 @@ class MessagingRoutes:
         )
         return _page(found, args["limit"])
 
+    def _count(self, request: web.Request) -> None:
+        """Count against the caller's rate of messages. Raises RATE_LIMIT_EXCEEDED."""
+        wait = self._limiter.hit(identity(request).principal, self._clock())
+        if wait is not None:
+            raise RealtimeError(
+                Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
+            )
+
     async def search(self, request: web.Request) -> web.Response:
+        self._count(request)
         args = await query(request, SearchQuery())
         found = await self._messaging.search(
             identity(request).id, args["q"], other=args["userId"], before=args["before"], limit=args["limit"] + 1
@@ -165,14 +174,10 @@ class MessagingRoutes:
         return await self._idempotency.run(request, identity(request).principal, lambda: self._send(request))
 
     async def _send(self, request: web.Request) -> web.Response:
-        caller = identity(request)
-        wait = self._limiter.hit(caller.principal, self._clock())
-        if wait is not None:
-            raise RealtimeError(
-                Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
-            )
+        self._count(request)
         args = await body(request, NewMessage())
-        receipt = await self._messaging.send(caller, path_id(request), args["content"], args["clientMessageId"] or None)
+        sent_as = args["clientMessageId"] or None
+        receipt = await self._messaging.send(identity(request), path_id(request), args["content"], sent_as)
         return reply({"success": True, **acknowledged(receipt)}, status=200 if receipt.duplicate else 201)
 
     async def read_conversation(self, request: web.Request) -> web.Response:

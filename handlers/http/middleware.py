@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from handlers.http.base import Access, Handler, member, remember_caller, reply
-from handlers.http.origin import OriginPolicy
+from handlers.http.origin import OriginPolicy, is_local_host
 from handlers.http.remote import AddressLimits, remember_remote, remote, remote_address
 from realtime.auth import TokenVerifier, find_credential
 from realtime.engine.handshake import Answered
@@ -224,7 +224,7 @@ class Authentication:
         if credential is None and access is Access.STREAM:
             credential = find_credential(query=request.query, headers={}, cookies={})
         if credential is None and access in _COMMUNICATIONS and self._open_communications:
-            if request.method not in SAFE_METHODS and not self._origins.allows(request):
+            if not self._origins.allows(request) or (self._dev and not is_local_host(request.host)):
                 raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")  # open to programs, not to strange pages
             return
         if credential is None:

@@ -12,6 +12,7 @@ from handlers.http.origin import OriginPolicy
 from handlers.http.remote import AddressLimits, remote_address
 from handlers.sockets.entrance import Entrance
 from realtime.auth import Identity, require_same_user
+from realtime.clock import Clock
 from realtime.engine.channel import Channel, Session
 from realtime.engine.codecs import EventStream
 from realtime.engine.handshake import BadHandshake
@@ -26,6 +27,12 @@ IDLE = b'data: {"type":"ping"}\n\n'
 RETRY_MILLISECONDS = 3000
 MAX_MISSED = 100
 """Missed notifications that a stream is told when it resumes; a client that missed more lists them."""
+
+SKEW = 1_000_000
+"""Microseconds by which times and the order of storing may differ."""
+
+STEP = 60_000_000
+"""Microseconds: a place so far in the future is from before the clock was set back."""
 
 _PLACE = re.compile(r"([0-9]{1,20})-([0-9]{1,16})\Z")
 Place = tuple[int, int]
@@ -46,6 +53,7 @@ class EventStreams:
         errands: Errands,
         origins: OriginPolicy,
         limits: AddressLimits,
+        clock: Clock,
     ) -> None:
         self._server = server
         self._channel = channel
@@ -53,6 +61,7 @@ class EventStreams:
         self.notifications = notifications
         self.counter = counter
         self.errands = errands
+        self.clock = clock
         self._origins = origins
         self._limits = limits
 
@@ -136,7 +145,8 @@ class _Stream:
 
     async def _missed(self) -> list[Notification]:
         newest = await self._routes.notifications.newest(self._caller.principal, MAX_MISSED)
-        return [row for row in reversed(newest) if place_of(row) > self._place and not row.read]
+        now = round(self._routes.clock() * 1_000_000)
+        return [row for row in reversed(newest) if _is_after(row, self._place, now=now) and not row.read]
 
     def received(self, link: PlainSession, message: str | bytes) -> None:
         """A stream goes one way."""
@@ -154,6 +164,17 @@ def _hides_its_origin(request: web.Request) -> bool:
     """Whether a strange page has its visitor's browser ask: images and links bring cookies, but no `Origin`."""
     strange = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
     return strange and "Origin" not in request.headers
+
+
+def _is_after(row: Notification, place: Place, *, now: int) -> bool:
+    """Whether a client that got to `place` has not been told a row. `now` is in microseconds.
+
+    Ids rise as rows are stored, but for drafts. Times are taken before that, so of two rows that come at once the
+    later one may have the earlier time; and a clock may have been set back.
+    """
+    at, id = place_of(row)
+    set_back = place[0] > now + STEP
+    return (at, id) > place or (id > place[1] and (set_back or at > place[0] - SKEW))
 
 
 def place_of(row: Notification) -> Place:

@@ -120,8 +120,8 @@ class Channel:
         """Send encoded events to connections; return how many took them."""
         raise NotImplementedError
 
-    async def drain(self, sid: str) -> None:
-        """Return when a client has taken everything that was sent, or is gone."""
+    async def drain(self, sid: str) -> bool:
+        """Return when a client has taken everything that was sent; False when it is gone."""
         raise NotImplementedError
 
     async def dismiss(self, sid: str) -> None:
@@ -155,10 +155,9 @@ class NamespaceChannel(Channel):
     def _engine_session(self, sid: str) -> EngineSession | None:
         return self._server.eio.sockets.get(self._server.manager.eio_sid(sid) or "")
 
-    async def drain(self, sid: str) -> None:
+    async def drain(self, sid: str) -> bool:
         session = self._engine_session(sid)
-        if session is not None:
-            await session.drain()
+        return session is not None and await session.drain()
 
     async def dismiss(self, sid: str) -> None:
         await self._server.disconnect(sid, self.path)

@@ -186,17 +186,20 @@ class Outflow:
         if not self.choked:
             self._drained()
 
-    async def drain(self) -> None:
-        """Wait until the peer has taken everything that was written, or is gone: replays pace themselves by it."""
+    async def drain(self) -> bool:
+        """Wait until the peer has taken everything that was written: replays pace themselves by it.
+
+        False when it is gone, or going, and may not have taken it.
+        """
         self.flush()
         while self.pending is not None and not self.choked and not self.closing:  # it holds its breath
             await asyncio.sleep(BREATH_SECONDS)
             self.flush()
-        if self.closing or not self.choked:
-            return
-        waiter = self._hub.loop.create_future()
-        self._waiting = [*(self._waiting or ()), waiter]
-        await waiter
+        if not self.closing and self.choked:
+            waiter = self._hub.loop.create_future()
+            self._waiting = [*(self._waiting or ()), waiter]
+            await waiter
+        return not self.closing
 
     def _drained(self) -> None:
         waiting, self._waiting = self._waiting, None

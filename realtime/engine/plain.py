@@ -115,14 +115,12 @@ class PlainSession(Ordered):
         else:
             self.ping()
 
-    async def drain(self) -> None:
-        """Wait until the peer has taken everything that was sent, or is gone and its endpoint knows.
+    async def drain(self) -> bool:
+        """Wait until the peer has taken everything that was sent; False when it is gone.
 
         Replays pace themselves by it: what they go on with, they believe to be taken.
         """
-        await self.ws.drain()
-        while self.ending and not (self.closed or self.opening):  # noqa: ASYNC110  ends take turns
-            await asyncio.sleep(0)
+        return await self.ws.drain() and not self.ending
 
     # --- in ---
 

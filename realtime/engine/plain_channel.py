@@ -27,10 +27,9 @@ class PlainChannel(Channel):
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:
         return self._server.deliver(sids, burst)
 
-    async def drain(self, sid: str) -> None:
+    async def drain(self, sid: str) -> bool:
         link = self._server.sockets.get(sid)
-        if link is not None:
-            await link.drain()
+        return link is not None and await link.drain()
 
     async def dismiss(self, sid: str) -> None:
         link = self._server.sockets.get(sid)

@@ -144,15 +144,16 @@ class EngineSession(Ordered):
         if self.ws is not None:
             self.ws.breathe()
 
-    async def drain(self) -> None:
-        """Wait until the client has taken everything that was sent, or is gone: replays pace themselves by it.
+    async def drain(self) -> bool:
+        """Wait until the client has taken everything that was sent: replays pace themselves by it.
 
-        For a client that polls that means: a poll was answered with it.
+        For a client that polls that means: a poll was answered with it. False when the client is gone.
         """
         while self.ws is None and self.polling is not None and len(self.polling) and not self.ending:
             await self.polling.fetched()
-        if self.ws is not None and not self.ending:
-            await self.ws.drain()
+        if self.ending:
+            return False
+        return self.ws is None or await self.ws.drain()
 
     # --- in ---
 

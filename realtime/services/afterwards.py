@@ -29,8 +29,14 @@ class Afterwards:
         """Run something to its end. Who waits for it uses `asyncio.shield`."""
         task = asyncio.create_task(work)
         self._begun.add(task)
-        task.add_done_callback(self._begun.discard)
+        task.add_done_callback(self._done)
         return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        """Whoever waited may have given up: then this is where a failure is seen."""
+        self._begun.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("work after a commit failed", error=repr(task.exception()))
 
     async def attempt(self, step: str, work: Coroutine[Any, Any, T], **about: object) -> T | None:
         """Do one step; None when it fails, which is logged with `about`."""

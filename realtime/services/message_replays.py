@@ -87,12 +87,12 @@ class MessageReplays:
     def __init__(
         self,
         *,
-        show: Callable[[MessageReceived, Session], None],
+        show: Callable[[MessageReceived, Session], int],
         taken: Callable[[Sequence[Message]], Awaitable[None]],
         unnoticed: Callable[[Sequence[MessageReceived]], None],
     ) -> None:
-        """`show` writes to one connection, `taken` is told what its client has taken, `unnoticed` what it has not
-        and no notification tells of."""
+        """`show` writes to one connection and returns how many frames it took; `taken` is told what its client has
+        taken, `unnoticed` what it has not and no notification tells of."""
         self._show = show
         self._taken = taken
         self._unnoticed = unnoticed
@@ -142,12 +142,11 @@ class MessageReplays:
         while replay.pending and not replay.overflown:
             shown: list[Message] = []
             while len(shown) < TAKEN_TOGETHER and (event := replay.next()) is not None:
-                self._show(event, session)
                 replay.slow = True
-                await drain()
+                taken = self._show(event, session) and await drain()
                 replay.slow = False
-                if not _is_open(session):
-                    return
+                if not taken or not _is_open(session):
+                    return  # what was written and not taken comes again
                 shown.append(event.message)
             replay.told(shown)
             await self._taken(shown)

@@ -52,6 +52,9 @@ MAX_REPLAYED = 100
 MAX_RECEIPTS = 1000
 """Receipts of one reading that are sent live, those of the newest messages: a reader may catch up with years."""
 
+READ_TOGETHER = 500
+"""Messages marked read in one write, so that others can write between."""
+
 RECEIPTS_TOGETHER = 100
 """In one write."""
 
@@ -109,6 +112,7 @@ class MessagingService:
             show=publisher.publish_to_connection, taken=self._arrived, unnoticed=self._leave_notices
         )
         self._afterwards = Afterwards()
+        self._searching = asyncio.Lock()  # a search reads much: one at a time, so that others can read beside it
         self._awaited: dict[int, asyncio.Future[Message]] = {}
 
     # --- sending ---
@@ -238,9 +242,15 @@ class MessagingService:
 
     async def read_conversation(self, reader: str, other: str, *, up_to: int | None) -> int:
         """Mark read what `other` has sent to `reader`; returns how many messages that changed."""
-        changed = await self._store.read_conversation(reader, other, up_to=up_to, now=self._clock())
-        await self._tell_read(changed)
-        return len(changed)
+        count, more = 0, True
+        while more:
+            changed = await self._store.read_conversation(
+                reader, other, up_to=up_to, now=self._clock(), limit=READ_TOGETHER
+            )
+            await self._tell_read(changed)
+            count += len(changed)
+            more = len(changed) == READ_TOGETHER
+        return count
 
     async def _tell_read(self, messages: Sequence[Message]) -> None:
         """Tell the senders, and read the notifications of these messages."""
@@ -263,7 +273,8 @@ class MessagingService:
 
     async def search(self, user: str, text: str, *, other: str | None, before: int | None, limit: int) -> list[Message]:
         """Return the user's messages that contain `text`, newest first."""
-        return await self._store.search_messages(user, text, other=other, before=before, limit=limit)
+        async with self._searching:
+            return await self._store.search_messages(user, text, other=other, before=before, limit=limit)
 
     async def unread_count(self, user: str) -> int:
         return await self._store.unread_messages(user)
@@ -304,6 +315,8 @@ def _check_receiver(sender: Identity, receiver: str) -> None:
         names.parse(names.user(receiver))
     except ValueError as error:
         raise RealtimeError(Code.INVALID_PAYLOAD, "receiverId must be a user's id") from error
+    if receiver != receiver.strip() or not receiver.isprintable():
+        raise RealtimeError(Code.INVALID_PAYLOAD, "receiverId must be a user's id")
     if receiver == sender.id:
         raise RealtimeError(Code.INVALID_PAYLOAD, "Nobody writes to themselves")
 

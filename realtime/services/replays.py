@@ -27,7 +27,8 @@ STILL_SHOWN_SECONDS = 60.0
 Key = tuple[int, float]
 """A row and its version: one that its group has replaced has the same id."""
 
-Drain = Callable[[], Awaitable[None]]
+Drain = Callable[[], Awaitable[bool]]
+"""Waits until a client has taken what was sent; False when it is gone."""
 
 
 class FellBehind(Exception):
@@ -90,12 +91,14 @@ class Replays:
             for row in await fetch():
                 shown.add(_key(row))
                 show(row)
-                await drain()
+                if not await drain():
+                    return
             while behind.held:
                 row = behind.held.popleft()
                 if _key(row) not in shown:
                     show(row)
-                    await drain()
+                    if not await drain():
+                        return
             if behind.overflown:
                 raise FellBehind
         finally:

@@ -273,8 +273,12 @@ class MessageStore(Protocol):
         None when `reader` is not its receiver. Read again, it keeps its `read_at`."""
         ...
 
-    async def read_conversation(self, reader: str, other: str, *, up_to: int | None, now: float) -> list[Message]:
+    async def read_conversation(
+        self, reader: str, other: str, *, up_to: int | None, now: float, limit: int = 500
+    ) -> list[Message]:
         """Mark read, and delivered, what `other` has sent to `reader`; with `up_to` that id and those before it.
+
+        At most `limit` of them, the oldest first: call again while it returns as many.
 
         Returns the messages that this changed, oldest first.
         """

@@ -20,8 +20,12 @@ class SqliteChat(SqliteDatabase):
     async def read_message(self, id: int, reader: str, *, now: float) -> tuple[Message, bool] | None:
         return await self._write(lambda db: messages.read(db, id, reader, now=now))
 
-    async def read_conversation(self, reader: str, other: str, *, up_to: int | None, now: float) -> list[Message]:
-        return await self._write(lambda db: messages.read_conversation(db, reader, other, up_to=up_to, now=now))
+    async def read_conversation(
+        self, reader: str, other: str, *, up_to: int | None, now: float, limit: int = 500
+    ) -> list[Message]:
+        return await self._write(
+            lambda db: messages.read_conversation(db, reader, other, up_to=up_to, now=now, limit=limit)
+        )
 
     async def set_messages_delivered(self, ids: Sequence[int], *, now: float) -> list[Message]:
         return await self._write(lambda db: messages.set_delivered(db, ids, now=now))

@@ -15,7 +15,7 @@ MESSAGE = "id, sender, receiver, content, client_id, created_at, delivered_at, r
 
 EARLIER = f"""SELECT {MESSAGE} FROM message
     WHERE sender = :sender AND receiver = :receiver AND client_id IS :client_id AND created_at >= :since
-    AND (:client_id IS NOT NULL OR content = :content) ORDER BY created_at DESC LIMIT 1"""
+    AND created_at <= :until AND (:client_id IS NOT NULL OR content = :content) ORDER BY created_at DESC LIMIT 1"""
 
 UNREAD = "FROM message AS u WHERE u.receiver = {user} AND u.read_at IS NULL"
 
@@ -33,8 +33,11 @@ WITH_OTHER = {"written": "AND receiver = :other", "received": "AND sender = :oth
 # These two functions know no special characters and do not stop at a zero byte, as LIKE does. Only ASCII is folded.
 CONTAINS = "AND instr(lower(content), lower(:text))"
 
+UNREAD_OF_OTHER = """SELECT id FROM message WHERE sender = :other AND receiver = :reader AND read_at IS NULL
+    AND id <= :last ORDER BY id LIMIT :limit"""
+
 MARK_READ = f"""UPDATE message SET read_at = :now, delivered_at = ifnull(delivered_at, :now)
-    WHERE {{which}} AND receiver = :reader AND read_at IS NULL RETURNING {MESSAGE}"""
+    WHERE {{which}} RETURNING {MESSAGE}"""
 
 
 def add(db: sqlite3.Connection, new: NewMessage, *, now: float) -> StoredMessage:
@@ -45,6 +48,7 @@ def add(db: sqlite3.Connection, new: NewMessage, *, now: float) -> StoredMessage
         "client_id": new.client_id,
         "content": new.content,
         "since": now - window,
+        "until": now + MESSAGE_REPEAT_SECONDS,  # a clock that was set back must not swallow what is said again
     }
     earlier = db.execute(EARLIER, values).fetchone()
     if earlier is not None:
@@ -73,15 +77,21 @@ def read(db: sqlite3.Connection, id: int, reader: str, *, now: float) -> tuple[M
     row = message(db, id)
     if row is None or row.receiver != reader:
         return None
-    changed = db.execute(MARK_READ.format(which="id = :id"), {"id": id, "reader": reader, "now": now}).fetchall()
+    changed = db.execute(MARK_READ.format(which="id = :id AND read_at IS NULL"), {"id": id, "now": now}).fetchall()
     return (Message(*changed[0]), True) if changed else (row, False)
 
 
 def read_conversation(
-    db: sqlite3.Connection, reader: str, other: str, *, up_to: int | None, now: float
+    db: sqlite3.Connection, reader: str, other: str, *, up_to: int | None, now: float, limit: int
 ) -> list[Message]:
-    values = {"reader": reader, "other": other, "last": _id_or_less(up_to), "now": now}
-    return _oldest_first(db.execute(MARK_READ.format(which="sender = :other AND id <= :last"), values))
+    values = {
+        "reader": reader,
+        "other": other,
+        "last": _id_or_less(up_to),
+        "now": now,
+        "limit": min(limit, ID_MAX),
+    }
+    return _oldest_first(db.execute(MARK_READ.format(which=f"id IN ({UNREAD_OF_OTHER})"), values))
 
 
 def set_delivered(db: sqlite3.Connection, ids: Sequence[int], *, now: float) -> list[Message]:

@@ -288,6 +288,7 @@ class Edges:
                 errands=services.errands,
                 origins=self._guards.origins,
                 limits=self._guards.limits,
+                clock=self._clock,
             ),
             NotificationRoutes(notifications=services.notifications, rooms=services.rooms, idempotency=idempotency),
         ]

@@ -247,11 +247,18 @@ async def test_reading_up_to_a_message_leaves_the_later_ones(store: Store) -> No
     assert await store.unread_messages(ANN) == 1
 
 
-async def test_a_conversation_of_many_is_read_at_once(store: Store) -> None:
-    ids = [one.message.id for one in await asyncio.gather(*(_said(store, n) for n in range(1500)))]
-    changed = await store.read_conversation(BOB, ANN, up_to=None, now=5.0)
-    assert [one.id for one in changed] == sorted(ids)
+async def test_a_conversation_of_many_is_read_in_portions(store: Store) -> None:
+    ids = sorted(one.message.id for one in await asyncio.gather(*(_said(store, n) for n in range(250))))
+    changed = [
+        [one.id for one in await store.read_conversation(BOB, ANN, up_to=None, now=5.0, limit=100)] for _ in range(4)
+    ]
+    assert changed == [ids[:100], ids[100:200], ids[200:], []]
     assert await store.unread_messages(BOB) == 0
+
+
+async def test_a_clock_that_was_set_back_swallows_nothing(store: Store) -> None:
+    await store.add_message(NewMessage(ANN, BOB, "ok"), now=1000.0)
+    assert not (await store.add_message(NewMessage(ANN, BOB, "ok"), now=100.0)).duplicate
 
 
 async def test_delivering_says_what_it_changed_and_keeps_the_first_time(store: Store) -> None:

@@ -154,11 +154,12 @@ class Tab:
     cut: bool = False
     """Whether the connection is lost as soon as something was written to it."""
 
-    async def drain(self) -> None:
+    async def drain(self) -> bool:
         if self.cut:
             self.break_off()
         if self.patient:
             await self.allowed.acquire()
+        return not self.cut
 
     def take(self, count: int = 1) -> None:
         """Read so many of the messages that were sent."""

@@ -127,8 +127,9 @@ class Tab:
         self.pings.append(len(self.frames))
         return len(self.pings)
 
-    async def drain(self) -> None:
+    async def drain(self) -> bool:
         await self.reading.wait()
+        return True
 
     def pong(self, number: int | None = None) -> None:
         self.guests.ponged(self.session, number or len(self.pings))

@@ -40,6 +40,7 @@ class Replay:
         self.fetched = asyncio.Event()
         self.read = asyncio.Event()
         self.read.set()
+        self.gone = False
 
     async def fetch(self) -> Sequence[Notification]:
         await self.fetched.wait()
@@ -48,8 +49,9 @@ class Replay:
     def show(self, notification: Notification) -> None:
         self.shown.append(notification.id)
 
-    async def drain(self) -> None:
+    async def drain(self) -> bool:
         await self.read.wait()
+        return not self.gone
 
     async def run(self, session: Session) -> None:
         await self.replays.run(session, self.fetch, self.show, self.drain)
@@ -181,3 +183,13 @@ async def test_what_was_told_is_forgotten_with_the_connection() -> None:
     replays = Replays(lambda: NOW)
     replays.forget(await caught_up(replays, row(1, at=NOW)))
     assert replays.hold_back(row(1, at=NOW), [GUEST]) == frozenset()
+
+
+async def test_nothing_more_is_shown_to_a_client_that_is_gone() -> None:
+    replays = Replays(lambda: NOW)
+    replay = Replay(replays, [row(1), row(2)])
+    replay.fetched.set()
+    replay.gone = True
+    await replay.run(session())
+    assert replay.shown == [1]
+    assert replays.hold_back(row(3, at=NOW), [GUEST]) == frozenset()

@@ -22,17 +22,17 @@ SENT = publish.Encoded.encode(Content("info", "Hello", "Hello there", group_key=
 WORK: dict[str, tuple[Work, dict[str, set[str]]]] = {
     "add": (
         lambda db: messages.add(db, NewMessage("1", "2", "Hi"), now=1.0),
-        {"message": {"message_repeated (sender=? AND receiver=? AND client_id=? AND created_at>?)"}},
+        {"message": {"message_repeated (sender=? AND receiver=? AND client_id=? AND created_at>? AND created_at<?)"}},
     ),
     "add with an id": (
         lambda db: messages.add(db, NewMessage("1", "2", "Hi", "c1"), now=1.0),
-        {"message": {"message_repeated (sender=? AND receiver=? AND client_id=? AND created_at>?)"}},
+        {"message": {"message_repeated (sender=? AND receiver=? AND client_id=? AND created_at>? AND created_at<?)"}},
     ),
     "message": (lambda db: messages.message(db, 1), {"message": {KEY}}),
     "read": (lambda db: messages.read(db, 1, "2", now=2.0), {"message": {KEY}}),
     "read a conversation": (
-        lambda db: messages.read_conversation(db, "2", "1", up_to=5, now=2.0),
-        {"message": {"message_unread (receiver=? AND sender=? AND read_at=? AND rowid<?)"}},
+        lambda db: messages.read_conversation(db, "2", "1", up_to=5, now=2.0, limit=9),
+        {"message": {KEY, "message_unread (receiver=? AND sender=? AND read_at=? AND rowid<?)"}},
     ),
     "deliver": (lambda db: messages.set_delivered(db, [1, 2], now=2.0), {"message": {KEY}}),
     "notify": (lambda db: messages.set_notification(db, 1, 7), {"message": {KEY}}),

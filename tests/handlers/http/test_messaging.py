@@ -315,3 +315,25 @@ async def test_a_conversation_is_marked_read(running: Running, method: str) -> N
 async def test_bad_bodies_of_reading_are_refused(running: Running, body: Any) -> None:
     answer = await running.call("POST", "/api/conversations/ann/read", by=by("bob"), json=body)
     refused(answer, 400, "INVALID_PAYLOAD")
+
+
+async def test_searches_count_against_the_rate_of_messages(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock}, rate_limit_per_minute=60)
+    for _ in range(100):
+        await get(running, "/api/messages/search", q="x")
+    answer = await running.call("GET", "/api/messages/search", by=by("ann"), params={"q": "x"})
+    assert refused(answer, 429, "RATE_LIMIT_EXCEEDED")["retryAfter"] == 1.0
+
+
+async def test_a_long_conversation_is_read_as_a_whole(running: Running) -> None:
+    for number in range(600):
+        await running.parts.store.add_message(NewMessage("ann", "bob", "Hi", f"{number}"), now=1.0)
+    status, read = await running.call("POST", "/api/conversations/ann/read", by=by("bob"))
+    assert (status, read["count"]) == (200, 600)
+    assert (await get(running, "/api/messages/unread-count", "bob"))["count"] == 0
+
+
+@pytest.mark.parametrize("receiver", [" bob", "bob ", "bo\nb", "bo\0b"])
+async def test_a_receiver_that_no_path_could_name_is_refused(running: Running, receiver: str) -> None:
+    ann = await running.connect("ann", namespace="/ws")
+    assert (await ann.ask("sendMessage", {"receiverId": receiver, "content": "Hi"}))["code"] == "INVALID_PAYLOAD"

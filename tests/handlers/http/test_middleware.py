@@ -40,7 +40,7 @@ OPEN = {
     *((method, "/socket.io/") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),  # CONNECT carries the token
     ("GET", "/api/websocket/health"),
     ("DELETE", "/api/auth/cookie"),
-    *(("GET", path) for path in ("/dashboard", "/ws", "/ws/notifications")),  # for WebSockets, whose token is asked then
+    *(("GET", path) for path in ("/dashboard", "/ws", "/ws/notifications")),  # WebSockets ask later
 }
 HOTEL = "/api/communications"
 OPEN_IN_DEVELOPMENT = {

@@ -299,6 +299,31 @@ async def test_a_draft_counts_from_when_it_was_sent(starter: Starter, clock: Fak
     assert titles(again) == ["Draft"]
 
 
+async def test_a_row_that_was_stored_later_with_an_earlier_time_is_not_lost(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    stream = await opened(running)
+    await notify(running, "Heard")
+    await stream.hears("notification")
+    await stream.close()
+    clock.advance(-0.5)
+    await notify(running, "Missed")
+    again = await opened(running, headers=place(stream))
+    assert titles(again) == ["Missed"]
+
+
+async def test_a_clock_that_was_set_back_loses_nothing(starter: Starter, clock: FakeClock) -> None:
+    clock.advance(3600)
+    running = await starter(app={"clock": clock})
+    stream = await opened(running, lifetime=86400)
+    await notify(running, "Heard")
+    await stream.hears("notification")
+    await stream.close()
+    clock.advance(-3600)
+    await notify(running, "Missed")
+    again = await opened(running, headers=place(stream), lifetime=86400)
+    assert titles(again) == ["Missed"]
+
+
 async def test_only_the_newest_hundred_are_told_and_the_count_says_the_rest(running: Running) -> None:
     stream = await opened(running)
     await stream.close()
@@ -409,3 +434,33 @@ async def test_a_stream_is_lines_of_json_and_nothing_else(running: Running) -> N
         field, _, value = line.partition(": ")
         assert field in ("retry", "id", "data")
         assert field != "data" or isinstance(wire.loads(value), dict)
+
+
+async def test_a_stream_resumes_after_the_clock_was_set_back(starter: Starter, clock: FakeClock) -> None:
+    running = await starter(app={"clock": clock})
+    clock.advance(1000)
+    stream = await opened(running)
+    await notify(running, "before")
+    await stream.hears("notification")
+    await stream.close()
+    clock.advance(-300)
+    for title in ("one", "two"):
+        await notify(running, title)
+    again = await opened(running, headers=place(stream))
+    await again.hears("notification", 2)
+    assert titles(again) == ["one", "two"]
+
+
+async def test_of_two_rows_that_came_at_once_the_one_stored_later_is_not_lost(
+    starter: Starter, clock: FakeClock
+) -> None:
+    running = await starter(app={"clock": clock})
+    stream = await opened(running)
+    await notify(running, "stored first")
+    await stream.hears("notification")
+    await stream.close()
+    clock.advance(-0.5)
+    await notify(running, "stored second")
+    again = await opened(running, headers=place(stream))
+    await again.hears("notification")
+    assert titles(again) == ["stored second"]

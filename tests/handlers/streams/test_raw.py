@@ -474,6 +474,20 @@ async def test_presence_is_one_for_all_transports_and_heard_once_by_everybody_el
     assert statuses == ["online", "offline"]
 
 
+@pytest.mark.parametrize("scope", ["rooms", "none"])
+async def test_dashboards_and_chats_hear_of_everybody_however_narrow_presence_is_on_the_root(
+    starter: Starter, scope: str
+) -> None:
+    running = await starter(presence_audience=scope)
+    watching = await everywhere(running, 7)
+    running.parts.fanout.flush()
+    await (await running.plain("/ws", 8)).settle()
+    running.parts.fanout.flush()
+    for client in watching:
+        await client.settle()
+    assert presence(watching) == [[], ["user_status"], ["user_status"], ["presence:online"], ["presence:online"]]
+
+
 async def test_guests_hear_nothing_of_presence_and_have_none(running: Running) -> None:
     visitor = await running.plain("/dashboard", 9, guest=True)
     watching = await running.plain("/dashboard", 7)
