@@ -299,31 +299,6 @@ async def test_a_draft_counts_from_when_it_was_sent(starter: Starter, clock: Fak
     assert titles(again) == ["Draft"]
 
 
-async def test_a_row_that_was_stored_later_with_an_earlier_time_is_not_lost(starter: Starter, clock: FakeClock) -> None:
-    running = await starter(app={"clock": clock})
-    stream = await opened(running)
-    await notify(running, "Heard")
-    await stream.hears("notification")
-    await stream.close()
-    clock.advance(-0.5)
-    await notify(running, "Missed")
-    again = await opened(running, headers=place(stream))
-    assert titles(again) == ["Missed"]
-
-
-async def test_a_clock_that_was_set_back_loses_nothing(starter: Starter, clock: FakeClock) -> None:
-    clock.advance(3600)
-    running = await starter(app={"clock": clock})
-    stream = await opened(running, lifetime=86400)
-    await notify(running, "Heard")
-    await stream.hears("notification")
-    await stream.close()
-    clock.advance(-3600)
-    await notify(running, "Missed")
-    again = await opened(running, headers=place(stream), lifetime=86400)
-    assert titles(again) == ["Missed"]
-
-
 async def test_only_the_newest_hundred_are_told_and_the_count_says_the_rest(running: Running) -> None:
     stream = await opened(running)
     await stream.close()
