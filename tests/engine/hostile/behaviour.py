@@ -1,13 +1,13 @@
 """Rows: clients whose every packet is right."""
 
+import asyncio
 import json
-import socket
-import struct
 
 from realtime.engine.outflow import Outflow
+from tests.engine.hostile import letters
 from tests.engine.hostile.table import Group
 from tests.engine.hostile.wire import CLOSED, TEXT, UPGRADE, flooding, frame
-from tests.engine.hostile.world import WEBSOCKET, World
+from tests.engine.hostile.world import WEBSOCKET, World, hang_up
 from tests.support import until
 
 BEHAVIOUR = Group("Behaviour")
@@ -67,8 +67,7 @@ async def _(world: World) -> str:
     ]
     for data in (b"", request[:20], request, request + connect[:9], request + connect, *map(str.encode, posts)) * 4:
         deaf = await world.deaf(data)
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        deaf.close()
+        hang_up(deaf)
     return "nothing"
 
 
@@ -84,3 +83,18 @@ async def _(world: World) -> str:
     assert set(codes[50:]) == {"ROOM_LIMIT"}
     await wire.goes_on()
     return "ack ROOM_LIMIT"
+
+
+@BEHAVIOUR.row("a client of `/ws` that is cut while it is told what waited")
+async def _(world: World) -> str:
+    await letters.write(world)
+    world.narrow()
+    connect = frame(TEXT, ("40/ws," + json.dumps({"token": world.token()})).encode())
+    deaf = await world.deaf(f"GET {WEBSOCKET} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}\r\n".encode())
+    await asyncio.get_running_loop().sock_sendall(deaf, connect)
+    await until(lambda: world.others() == 1, what="the connection")
+    await until(lambda: engine_outflow(world).choked, what="a message that is not taken")
+    hang_up(deaf)
+    await world.forgotten()
+    assert await letters.read(world) == list(range(letters.COUNT))
+    return "all comes again"

@@ -112,7 +112,7 @@ async def _(world: World) -> str:
     before = server.requests_count
     await world.deaf(b"GET /socket.io/socket.io.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
     await until(lambda: server.requests_count > before, what="the first request")
-    await until(lambda: world.http_connections() == 0, what="the end of the connection")
+    await until(lambda: world.busy()["requests"] == 0, what="the end of the connection")
     return "closed"
 
 

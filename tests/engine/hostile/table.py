@@ -61,11 +61,12 @@ Do = Callable[[World], Awaitable[str]]
 
 @dataclass(frozen=True)
 class Case:
-    """What is done, and the limits in seconds that are shortened for it."""
+    """What is done, by how many senders, and the limits in seconds that are shortened for it."""
 
     do: Do
     shorten: tuple[str, ...]
     stall: bool
+    senders: int
     settings: Mapping[str, Any]
 
 
@@ -76,12 +77,14 @@ class Group:
     heading: str
     cases: dict[str, Case] = field(default_factory=dict)
 
-    def row(self, name: str, *shorten: str, stall: bool = False, **settings: Any) -> Callable[[Do], Do]:
+    def row(
+        self, name: str, *shorten: str, stall: bool = False, senders: int = 1, **settings: Any
+    ) -> Callable[[Do], Do]:
         """Make a function the test of a row: it does what the row says and returns the outcome as the row spells it."""
 
         def register(do: Do) -> Do:
             assert name not in self.cases
-            self.cases[name] = Case(do, shorten, stall, settings)
+            self.cases[name] = Case(do, shorten, stall, senders, settings)
             return do
 
         return register

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from realtime.engine.outflow import Outflow
 from realtime.engine.polling import PollingQueue
 from realtime.engine.session import EngineSession
 from realtime.events import Audience, Custom
+from tests.engine.hostile.leftovers import busy, kept
 from tests.engine.hostile.wire import (
     GOES_ON,
     SHORT,
@@ -40,6 +42,7 @@ WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
 EVENTS = "/notifications/events"
 GUESTS = "/ws/notifications"
 BYSTANDERS = 2
+YEAR = 365 * 86_400.0
 LOAD = 60_000_000
 """Bytes sent to a client that reads nothing."""
 
@@ -200,9 +203,9 @@ class World:
         return self.running.parts.publisher.publish(Custom(0.0, "news", data), to or Audience.user("5"))
 
     async def fill(self, ws: Outflow, to: Audience | None = None) -> None:
-        """Send 60 MB to a connection that reads nothing and is cut meanwhile."""
+        """Send to a connection that reads nothing, 60 MB or until it is cut."""
         most = sent = 0
-        while sent < LOAD:
+        while sent < LOAD and self.others():
             for _ in range(20):
                 self.publish("x" * 10_000, to)
                 sent += 10_000
@@ -211,50 +214,23 @@ class World:
         await until(lambda: self.others() == 0, what="the end of the connection")
         assert 0 < most <= Limits().hard_buffer + Limits().soft_buffer
 
+    async def others_go_on(self) -> None:
+        """Make sure that those who behave are answered."""
+        for _ in range(2):
+            await self.bystander.settle()
+            await self.neighbour.settle()
+
     # --- what is left ---
 
     def others(self) -> int:
         """Return how many connections there are beside those of the two who behave."""
         return len(self.running.parts.channels) - BYSTANDERS
 
-    def http_connections(self) -> int:
-        return len(self.running.server.handler.connections)
-
     def kept(self) -> dict[str, int]:
-        """Count what the application keeps of those who are connected."""
-        parts = self.running.parts
-        connections, services = parts.connections, parts.services
-        capacity = services.sessions._capacity
-        places = [mine for people in capacity._open.values() for mine in people.values()]
-        found = {
-            "engine sessions": len(parts.server.eio.sockets),
-            "names of engine sessions": len(parts.server.manager.eio_of),
-            "plain sessions": len(connections.plain.sockets),
-            "places": sum(capacity._total.values()),
-            "people with places": len(places),
-            "places by people": sum(map(len, places)),
-            "errands": len(services.errands._running),
-            "replays": len(services.notifications._replays._behind),
-            "guests' sockets": len(services.guests._tabs) + len(services.guests._unasked),
-            "online": len(services.presence),
-        }
-        for n, channel in enumerate(connections.channels):
-            where = f"{n} {channel.path}"
-            found[f"connections of {where}"] = len(channel)
-            found[f"members of {where}"] = len(channel.membership.all())
-            found[f"rooms of {where}"] = len(list(channel.membership.room_names()))
-            found[f"notes on {where}"] = len(channel.guests) + len(channel.muted)
-        return found
+        return kept(self.running)
 
     def busy(self) -> dict[str, int]:
-        """Count what is under way."""
-        hub = self.running.parts.server.eio.hub
-        return {
-            "requests": self.http_connections(),
-            "tasks": len(asyncio.all_tasks()),
-            "closing": len(hub.closing),
-            "stalled": len(hub._stalled),
-        }
+        return busy(self.running)
 
     def surplus(self, found: Mapping[str, int]) -> dict[str, int]:
         """Return what there is more or less of than at rest. Some tasks may have ended since."""
@@ -263,7 +239,7 @@ class World:
 
     async def rest(self) -> None:
         """Remember how things are when only those who behave are here."""
-        await until(lambda: self.http_connections() == 0, what="a server at rest")
+        await until(lambda: self.busy()["requests"] == 0, what="a server at rest")
         self.at_rest = {**self.kept(), **self.busy()}
 
     async def forgotten(self) -> None:
@@ -282,8 +258,7 @@ class World:
             await poller.post("1")  # a session that polls has no connection that could be lost
         self.drop()
         await self.forgotten()
-        for well in (self.bystander, self.neighbour):
-            await well.settle()
+        await self.others_go_on()
         await _true(lambda: not self.surplus(self.busy()), lambda: f"still under way: {self.surplus(self.busy())}")
 
     async def emptied(self) -> None:
@@ -291,6 +266,13 @@ class World:
         for well in (self.bystander, self.neighbour):
             await well.close()
         await _true(lambda: not any(self.kept().values()), lambda: f"still kept: {self.kept()}")
+
+
+def hang_up(deaf: socket.socket, *, reset: bool = True) -> None:
+    """Close a connection, or cut it without a word."""
+    if reset:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    deaf.close()
 
 
 async def _true(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
@@ -369,8 +351,8 @@ async def world_of(
     )
     running = Running(server, app, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
     try:
-        bystander = await running.connect(9, "technician", now=clock())
-        neighbour = await running.plain("/notifications", 8, "technician", now=clock())
+        bystander = await running.connect(9, "technician", now=clock(), lifetime=YEAR)
+        neighbour = await running.plain("/notifications", 8, "technician", now=clock(), lifetime=YEAR)
         world = World(running, bystander, neighbour, clock, patch)
         await neighbour.hears("unread_count")
         await world.rest()
