@@ -15,7 +15,7 @@ from realtime.engine.origins import AllowedOrigins
 from realtime.engine.polling import MAX_PACKETS_QUEUED, NOOP, BadPost, PollingQueue, read_packets
 from realtime.engine.session import EngineSession, opening
 from realtime.engine.timers import Deadlines
-from realtime.engine.websocket import GOING_AWAY, POLICY, Readers, Receiver, WebSocketConnection
+from realtime.engine.websocket import GOING_AWAY, NOBODY, POLICY, Readers, Receiver, WebSocketConnection
 from realtime.metrics import Metrics
 from realtime.remote import remote_of
 from realtime.settings import Network
@@ -336,10 +336,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if session.owes_packets:  # for one more poll
             self._leftovers.add(session.sid)
         else:
-            self.sockets.pop(session.sid, None)
+            self._drop(session.sid)
 
     def _drop(self, sid: str) -> None:
-        self.sockets.pop(sid, None)
+        session = self.sockets.pop(sid, None)
+        if session is not None and session.ws is not None:
+            session.ws.owner = NOBODY  # they would keep each other until the garbage collector comes
 
     def is_open(self, sid: str) -> bool:
         """Whether a session is there and has not begun to end."""

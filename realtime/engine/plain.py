@@ -22,7 +22,7 @@ from realtime.engine.ordered import Maybe, Ordered
 from realtime.engine.outflow import Outflow, deliver_to_all
 from realtime.engine.stream import StreamConnection
 from realtime.engine.timers import Deadlines
-from realtime.engine.websocket import GOING_AWAY, INTERNAL, TRY_LATER, WebSocketConnection
+from realtime.engine.websocket import GOING_AWAY, INTERNAL, NOBODY, TRY_LATER, WebSocketConnection
 
 log = structlog.get_logger(__name__)
 
@@ -185,24 +185,6 @@ class PlainSession(Ordered):
 
 def _receive(session: PlainSession, message: str | bytes) -> Maybe:
     return session.endpoint.received(session, message)
-
-
-class _Nobody:
-    """The owner of a connection whose session is forgotten while its farewell is still under way."""
-
-    full = False
-
-    def received(self, message: str | bytes) -> bool:
-        return True
-
-    def ponged(self, payload: bytes) -> None:
-        pass
-
-    def lost(self, connection: Outflow, reason: str) -> None:
-        pass
-
-
-NOBODY = _Nobody()
 
 
 class PlainServer:

@@ -46,6 +46,24 @@ class Receiver(Protocol):
         """The connection is gone or about to go; may be called twice."""
 
 
+class _Nobody:
+    """The owner of a connection whose session is forgotten while its farewell is still under way."""
+
+    full = False
+
+    def received(self, message: str | bytes) -> bool:
+        return True
+
+    def ponged(self, payload: bytes) -> None:
+        pass
+
+    def lost(self, connection: object, reason: str) -> None:
+        pass
+
+
+NOBODY = _Nobody()
+
+
 class _Messages(WebSocketDataQueue):
     """Where aiohttp's reader puts whole messages. One for all connections: each takes its own out at once."""
 
@@ -176,7 +194,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         if error is not None and not self.closing:
             self.fail(int(error.code), "oversized frame" if error.code == TOO_BIG else "malformed frame")
         elif self._bounds is not None:
-            self._bounds.messages += len(messages)
+            self._bounds.messages += sum(message.type in _DATA for message in messages)
             if self._bounds.are_met(data):
                 self._reader = self._bounds = None  # a reader costs 450 bytes, and 40 KB once it has inflated
             elif not self._watched:
@@ -222,6 +240,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._backlog = b""
+        self._reader = self._bounds = None  # the deadline of an unfinished message keeps the connection for a while
         super().connection_lost(exc)
 
 

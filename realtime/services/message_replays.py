@@ -36,9 +36,10 @@ _SOONEST_FIRST: tuple[Prospect, ...] = ("already", "soon", "later")
 class _Replay:
     """What one connection has still to be told, and what of that no notification tells of."""
 
-    __slots__ = ("_events", "_known", "_order", "_told", "_unnoticed", "overflown", "slow")
+    __slots__ = ("_events", "_known", "_order", "_told", "_unnoticed", "gone", "overflown", "slow")
 
     def __init__(self) -> None:
+        self.gone = False
         self.overflown = False
         self.slow = False
         self._known: set[int] = set()
@@ -143,9 +144,10 @@ class MessageReplays:
             shown: list[Message] = []
             while len(shown) < TAKEN_TOGETHER and (event := replay.next()) is not None:
                 replay.slow = True
-                taken = self._show(event, session) and await drain()
+                taken = self._show(event, session)
+                replay.gone = not await drain()
                 replay.slow = False
-                if not taken or not _is_open(session):
+                if not taken or replay.gone or not _is_open(session):
                     return  # what was written and not taken comes again
                 shown.append(event.message)
             replay.told(shown)
@@ -165,7 +167,7 @@ class MessageReplays:
 
     def _leave(self, session: Session, replay: _Replay) -> None:
         """The connection has caught up, has gone, or has to go because it was not told everything."""
-        if _is_open(session) and (replay.overflown or replay.pending):
+        if _is_open(session) and not replay.gone and (replay.overflown or replay.pending):
             log.warning("websocket client fell behind", sid=session.sid, user=session.identity.id)
             session.channel.turn_away(session.sid, "fell behind")
         unnoticed = replay.unnoticed()

@@ -22,11 +22,7 @@ GROUPS = (REQUESTS, HANDSHAKES, FRAMES, ENGINEIO, SOCKETIO, BEHAVIOUR)
 ALL_GROUPS = (*GROUPS, *PLAIN_GROUPS)
 LONGEST = 15.0
 
-FAULTS: Mapping[Name, str] = {
-    (BEHAVIOUR.heading, "a client of `/ws` that is cut while it is told what waited"): (
-        "a client that is cut while it catches up is logged as one that fell behind"
-    ),
-}
+FAULTS: Mapping[Name, str] = {}
 """Rows that the server does not keep yet, and why not."""
 
 
