@@ -3,9 +3,18 @@
 import math
 from collections.abc import Hashable
 
+from realtime.errors import Code, RealtimeError
+
 _SWEEP_EVERY = 1024
 _ROUNDING = 1e-3
 """Seconds. Times since 1970 are exact to 0.2 microseconds, and a burst adds up as many roundings as it has events."""
+
+
+def exceeded(wait: float) -> RealtimeError:
+    """Return the refusal of somebody who sends too much; `wait` is in seconds."""
+    return RealtimeError(
+        Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
+    )
 
 
 class RateLimiter:

@@ -15,7 +15,7 @@ from realtime.errors import Code, RealtimeError
 from realtime.events import ErrorRaised, RateExceeded
 from realtime.metrics import Metrics
 from realtime.publisher import Publisher
-from realtime.ratelimit import RateLimiter
+from realtime.ratelimit import RateLimiter, exceeded
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Dispatcher:
         metrics: Metrics,
     ) -> None:
         """`limits` and `error_events` are those of all vocabularies: a person's sockets share their rates."""
-        self._commands = {name: COMMANDS[command] for name, command in inbound.items() if command in COMMANDS}
+        self._commands = {name: COMMANDS[command] for name, command in inbound.items()}
         self._services = services
         # Found by the buckets' values: hashing a member of an enum is a call into Python, for every event.
         self._limits = {bucket.value: limiter for bucket, limiter in limits.items()}
@@ -115,9 +115,7 @@ class Dispatcher:
         if wait is None:
             self._services.presence.beat(session)
             return
-        error = RealtimeError(
-            Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
-        )
+        error = exceeded(wait)
         self.report(session, event, error.ack())
         raise error
 

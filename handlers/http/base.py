@@ -128,16 +128,20 @@ async def query(request: web.Request, schema: Schema) -> JsonObject:
 ROLE = validate.Regexp(r"\A[A-Za-z0-9_.:-]{1,40}\Z", error="Must be a role: letters, digits and _ . : -")
 
 
-class PageQuery(Schema):
-    """Deployed clients leave filters empty and ask for huge pages: empty means absent, and sizes are clamped."""
-
-    page = fields.Integer(load_default=None)
-    limit = fields.Integer(load_default=20)
-    offset = fields.Integer(load_default=0)
+class Query(Schema):
+    """Deployed clients leave filters empty: that means absent."""
 
     @pre_load
     def _absent(self, data: Any, **_: Any) -> Any:
         return {name: value for name, value in data.items() if value != ""}
+
+
+class PageQuery(Query):
+    """They ask for huge pages, too: sizes are clamped."""
+
+    page = fields.Integer(load_default=None)
+    limit = fields.Integer(load_default=20)
+    offset = fields.Integer(load_default=0)
 
     @post_load
     def _clamp(self, args: JsonObject, **_: Any) -> JsonObject:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
-from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate
 
 from handlers.commands.messaging import acknowledged, client_id
 from handlers.http.base import (
@@ -13,6 +13,7 @@ from handlers.http.base import (
     Access,
     Id,
     PageQuery,
+    Query,
     Route,
     body,
     identity,
@@ -24,9 +25,9 @@ from handlers.http.base import (
 )
 from handlers.http.idempotency import Idempotency
 from realtime.clock import Clock, optional_timestamp, timestamp
-from realtime.errors import Code, RealtimeError
+from realtime.errors import RealtimeError
 from realtime.models import JsonObject, Message
-from realtime.ratelimit import RateLimiter
+from realtime.ratelimit import RateLimiter, exceeded
 from realtime.services.messaging import MessagingService, Talk
 from realtime.services.presence import PresenceService
 
@@ -71,15 +72,11 @@ class UpTo(Schema):
     upTo = MessageId(load_default=None, allow_none=True)
 
 
-class HistoryQuery(Schema):
-    """As of pages: empty means absent, and sizes are clamped."""
+class HistoryQuery(Query):
+    """As of pages: sizes are clamped."""
 
     before = MessageId(load_default=None)
     limit = fields.Integer(load_default=50)
-
-    @pre_load
-    def _absent(self, data: Any, **_: Any) -> Any:
-        return {name: value for name, value in data.items() if value != ""}
 
     @post_load
     def _clamp(self, args: JsonObject, **_: Any) -> JsonObject:
@@ -158,9 +155,7 @@ class MessagingRoutes:
         """Count against the caller's rate of messages. Raises RATE_LIMIT_EXCEEDED."""
         wait = self._limiter.hit(identity(request).principal, self._clock())
         if wait is not None:
-            raise RealtimeError(
-                Code.RATE_LIMIT_EXCEEDED, f"Rate limit exceeded, try again in {wait:g} seconds", retry_after=wait
-            )
+            raise exceeded(wait)
 
     async def search(self, request: web.Request) -> web.Response:
         self._count(request)

@@ -53,10 +53,14 @@ class AddressLimits:
         if not is_loopback(address):
             self._failures.hit(address, self._clock())
 
-    def connect(self, address: str) -> None:
-        """Count an open connection. Raises CONNECTION_LIMIT."""
+    def check_connections(self, address: str) -> None:
+        """Raises CONNECTION_LIMIT when the address has as many open as it may."""
         if self._max_connections and not is_loopback(address) and self._connections[address] >= self._max_connections:
             raise RealtimeError(Code.CONNECTION_LIMIT, "Too many connections from this address")
+
+    def connect(self, address: str) -> None:
+        """Count an open connection. Raises CONNECTION_LIMIT."""
+        self.check_connections(address)
         self._connections[address] += 1
 
     def disconnect(self, address: str) -> None:

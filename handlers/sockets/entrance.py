@@ -54,11 +54,6 @@ class Entrance:
             raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")
         return await self.open(channel, sid, identity, remote_address(request))
 
-    def ask(self, address: str) -> None:
-        """Raises CONNECTION_LIMIT when `open` would: a stream can say so only before it has begun."""
-        self._limits.connect(address)
-        self._limits.disconnect(address)
-
     async def open(self, channel: Channel, sid: str, identity: Identity, address: str) -> Session:
         """Make an authenticated connection reachable. Raises CONNECTION_LIMIT, NAMESPACE_FULL."""
         self._limits.connect(address)

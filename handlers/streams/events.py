@@ -79,7 +79,7 @@ class EventStreams:
             return web.Response(content_type="text/event-stream", headers={"Cache-Control": "no-cache"})
         address = remote_address(request)
         self._limits.count_handshake(address)
-        self.entrance.ask(address)
+        self._limits.check_connections(address)  # a stream can be refused only before it has begun
         caller = identity(request)
         require_same_user(caller, request.query.get("userId"), request.query.get("guestId"))
         given = request.headers.get("Last-Event-ID") or request.query.get("lastEventId", "")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from realtime import events as e
 from realtime.clock import timestamp
 from realtime.errors import Code
 from realtime.events import Audience, Event
@@ -75,6 +76,17 @@ NOT_SENT: Final[Sequence[Row]] = ()
 
 CUSTOM: Final = Row(lambda event: str(event.name), lambda event: event.data)
 """What operators and other backends send passes untouched, in every vocabulary."""
+
+EVERYWHERE: Final[Mapping[type[Event], Sequence[Row]]] = MappingProxyType(
+    {
+        e.Custom: [CUSTOM],
+        e.TokenExpired: [Row("token_expired", token_expired)],
+        e.ErrorRaised: [Row("error", error)],
+        e.RateExceeded: [Row("error", error)],
+        e.ServerStopping: [Row("server_shutdown", stopping)],
+    }
+)
+"""What all vocabularies say alike."""
 
 AUTHENTICATION: Final = MappingProxyType(
     {

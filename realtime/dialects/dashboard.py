@@ -9,14 +9,11 @@ from realtime import events as e
 from realtime.clock import timestamp
 from realtime.dialects.base import (
     AUTHENTICATION,
-    CUSTOM,
+    EVERYWHERE,
     NOT_SENT,
     Dialect,
     Row,
-    error,
     everybody_else,
-    stopping,
-    token_expired,
 )
 from realtime.models import JsonObject
 
@@ -126,11 +123,7 @@ DASHBOARD = Dialect(
         e.ForcedOut: NOT_SENT,
         e.TestNotification: NOT_SENT,
         e.GuestTest: NOT_SENT,
-        e.Custom: [CUSTOM],
-        e.TokenExpired: [Row("token_expired", token_expired)],
-        e.ErrorRaised: [Row("error", error)],
-        e.RateExceeded: [Row("error", error)],
-        e.ServerStopping: [Row("server_shutdown", stopping)],
+        **EVERYWHERE,
     },
     inbound={
         "subscribe": "subscribe",

@@ -5,7 +5,7 @@ Ids are numbers, because the clients compare them strictly. docs/contract.md, "H
 
 from realtime import events as e
 from realtime.clock import optional_timestamp, timestamp
-from realtime.dialects.base import CUSTOM, NOT_SENT, Dialect, Row, error, stopping, token_expired
+from realtime.dialects.base import EVERYWHERE, NOT_SENT, Dialect, Row
 from realtime.errors import Code
 from realtime.models import JsonObject, Notification, wire_id
 
@@ -113,11 +113,7 @@ GUESTS = Dialect(
         e.ForcedOut: NOT_SENT,
         e.TestNotification: NOT_SENT,
         e.GuestTest: [Row("notification", _test)],
-        e.Custom: [CUSTOM],
-        e.TokenExpired: [Row("token_expired", token_expired)],
-        e.ErrorRaised: [Row("error", error)],
-        e.RateExceeded: [Row("error", error)],
-        e.ServerStopping: [Row("server_shutdown", stopping)],
+        **EVERYWHERE,
     },
     inbound={},
     speakers="guests",

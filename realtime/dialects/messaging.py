@@ -11,14 +11,12 @@ from realtime import events as e
 from realtime.clock import optional_timestamp, timestamp
 from realtime.dialects.base import (
     AUTHENTICATION,
-    CUSTOM,
+    EVERYWHERE,
     NOT_SENT,
     Dialect,
     Row,
     error,
     everybody_else,
-    stopping,
-    token_expired,
 )
 from realtime.models import JsonObject
 
@@ -209,11 +207,9 @@ MESSAGING = Dialect(
         e.ForcedOut: [Row("FORCE_DISCONNECT", _forced)],
         e.TestNotification: NOT_SENT,
         e.GuestTest: NOT_SENT,
-        e.Custom: [CUSTOM],
-        e.TokenExpired: [Row("token_expired", token_expired)],
+        **EVERYWHERE,
         e.ErrorRaised: _ERRORS,
         e.RateExceeded: [*_ERRORS, Row("RATE_LIMIT_EXCEEDED", _rate)],
-        e.ServerStopping: [Row("server_shutdown", stopping)],
     },
     inbound={
         "sendMessage": "send_message",

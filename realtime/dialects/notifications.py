@@ -6,7 +6,7 @@ is both. Ids are text. docs/contract.md, "Notifications namespace".
 
 from realtime import events as e
 from realtime.clock import timestamp
-from realtime.dialects.base import AUTHENTICATION, CUSTOM, NOT_SENT, Dialect, Row, error, stopping, token_expired
+from realtime.dialects.base import AUTHENTICATION, EVERYWHERE, NOT_SENT, Dialect, Row
 from realtime.models import JsonObject
 
 NAMESPACE = "/notifications"
@@ -102,11 +102,7 @@ _OTHERS = {
     e.ForcedOut: NOT_SENT,
     e.TestNotification: NOT_SENT,
     e.GuestTest: NOT_SENT,
-    e.Custom: [CUSTOM],
-    e.TokenExpired: [Row("token_expired", token_expired)],
-    e.ErrorRaised: [Row("error", error)],
-    e.RateExceeded: [Row("error", error)],
-    e.ServerStopping: [Row("server_shutdown", stopping)],
+    **EVERYWHERE,
 }
 
 NOTIFICATIONS = Dialect(

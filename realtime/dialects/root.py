@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime import events as e
 from realtime.clock import optional_timestamp, timestamp
-from realtime.dialects.base import CUSTOM, NOT_SENT, Dialect, Row, error, stopping, token_expired
+from realtime.dialects.base import EVERYWHERE, NOT_SENT, Dialect, Row
 from realtime.events import Audience
 from realtime.models import JsonObject, Notification
 from rooms import names
@@ -225,11 +225,7 @@ ROOT = Dialect(
         e.OnlineListed: NOT_SENT,
         e.ForcedOut: NOT_SENT,
         e.GuestTest: NOT_SENT,
-        e.Custom: [CUSTOM],
-        e.TokenExpired: [Row("token_expired", token_expired)],
-        e.ErrorRaised: [Row("error", error)],
-        e.RateExceeded: [Row("error", error)],
-        e.ServerStopping: [Row("server_shutdown", stopping)],
+        **EVERYWHERE,
     },
     inbound={
         "register": "register",
