@@ -105,6 +105,7 @@ def test_development_tokens_work_without_any_setting(tmp_path: Path, clients: Cl
     server = Server(tmp_path, dev=True, JWT_SECRET=None)
     server.start()
     try:
+        assert call("GET", f"{server.url}/readyz").status == 200  # what it prints is printed before it answers
         printed = [line.strip() for line in server.output_file.read_text().splitlines()]
         admin = next(line for line in printed if line.startswith("eyJ"))
         assert clients.connect(server.url, admin).ask("register", 1)["success"]

@@ -120,7 +120,7 @@ async def test_guest_is_not_the_user_of_the_same_number(running: Running) -> Non
 
 async def test_token_expiry_disconnects_for_good(starter: Starter, clock: FakeClock) -> None:
     running = await starter(app={"clock": clock}, jwt_leeway=10.0)
-    client = await running.connect(5, lifetime=60)
+    client = await running.connect(5, lifetime=60, now=clock.now)
     clock.advance(65)
     await client.settle()
     assert client.sio.connected  # the leeway counts here, too
@@ -134,7 +134,7 @@ async def test_token_expiry_disconnects_for_good(starter: Starter, clock: FakeCl
 
 async def test_refresh_keeps_the_session_and_its_rooms(starter: Starter, clock: FakeClock) -> None:
     running = await starter(app={"clock": clock}, jwt_leeway=0.0)
-    client = await running.connect(5, "technician", lifetime=60)
+    client = await running.connect(5, "technician", lifetime=60, now=clock.now)
     await client.ask("join_room", "work_order_1")
     clock.advance(50)
     answer = await client.ask("refresh_token", {"token": token(5, "technician", now=clock.now, lifetime=60)})

@@ -363,7 +363,7 @@ async def test_what_is_sent_while_a_stream_opens_is_told(running: Running, monke
 
 async def test_the_end_of_a_token_is_told_and_ends_the_stream(starter: Starter, clock: FakeClock) -> None:
     running = await starter(app={"clock": clock}, jwt_leeway=0.0)
-    stream = await running.stream(7, lifetime=60)
+    stream = await running.stream(7, lifetime=60, now=clock.now)
     other = await running.stream(8)
     await stream.hears("unread_count")
     clock.advance(61)

@@ -727,8 +727,8 @@ async def test_silence_is_for_one_connection_and_for_notifications_alone(running
 @pytest.mark.parametrize("path", TWINS)
 async def test_the_end_of_a_token_ends_the_socket(starter: Starter, clock: FakeClock, path: str) -> None:
     running = await starter(app={"clock": clock}, jwt_leeway=0.0)
-    plain = await running.plain(path, 7, lifetime=60)
-    renewed = await running.plain(path, 7, lifetime=60)
+    plain = await running.plain(path, 7, lifetime=60, now=clock.now)
+    renewed = await running.plain(path, 7, lifetime=60, now=clock.now)
     await renewed.settle()
     answer = await renewed.ask("refresh_token", {"token": token(7, now=clock.now, lifetime=600)})
     assert answer["success"] is True
