@@ -24,17 +24,17 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quie
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check format bench lock clean system-test
+.PHONY: help run test check format bench lock clean mongo-test-server mongo-test-program system-test
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  Variables: HOST, PORT (run), ARGS (run, test, bench, lock), PYTHON (default python3)'
 
 run: $(RUNTIME) ## Set up and serve in development mode on 127.0.0.1:3000
 	@exec $(PY) -m realtime serve --dev $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: system-test $(DEV) $(E2E) ## Set up and run every test
-	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope $(ARGS)
+test: system-test mongo-test-program $(DEV) $(E2E) ## Set up and run every test
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist loadscope -r fEs $(ARGS)
 
 check: $(DEV) ## Check format, lint and types
 	$(VENV)/bin/ruff format --check .
@@ -49,6 +49,9 @@ format: $(DEV) ## Format the code and mend what lint can mend
 bench: $(RUNTIME) $(LOAD) $(NODE_PEER) ## Measure against Node.js, python-socketio and bare send() (ARGS="--clients 1000")
 	$(PY) bench/run.py $(ARGS)
 
+mongo-test-server: | $(VENV_MADE) ## Start a MongoDB-compatible server for tests; prints its URI
+	@PYTHON=$(PY) exec scripts/mongo-test-server
+
 lock: $(DEV) ## Pin the dependencies anew (ARGS=--upgrade takes the newest that setup.cfg allows)
 	$(PIP_COMPILE) $(ARGS) --extra uvloop --output-file requirements.lock pyproject.toml
 	$(PIP_COMPILE) $(ARGS) --extra dev --extra uvloop --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
@@ -58,11 +61,16 @@ lock: $(DEV) ## Pin the dependencies anew (ARGS=--upgrade takes the newest that 
 
 clean: ## Remove what the other targets made, except data/
 	rm -rf $(VENV) tests/e2e/node_modules bench/load/node_modules bench/peers/node/node_modules build *.egg-info
+	rm -rf tests/mongo-server/bin
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system-test:
 	@PATH="$$PATH:/usr/sbin" PYTHON=$(PYTHON) scripts/install-system-packages chromium curl nginx
+
+# Where it cannot be made, the tests that need it are skipped and say why; where CI is set, they fail.
+mongo-test-program: | $(VENV_MADE)
+	@PYTHON=$(PY) scripts/mongo-test-server --build || true
 
 $(VENV_MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,12 +1,14 @@
 """Fixtures for every test."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from tests import mongo
 from tests.support import FakeClock, Running, settings_for, start
 
 Starter = Callable[..., Awaitable[Running]]
@@ -48,3 +50,20 @@ async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
 async def running(starter: Starter) -> Running:
     """A server with the default settings and no presence grace."""
     return await starter()
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a MongoDB-compatible server; `tests.mongo.fresh_database` makes URLs of it.
+
+    Without one the tests are skipped or, where CI is set, fail.
+    """
+    try:
+        with mongo.serve(tmp_path_factory.mktemp("mongo")) as uri:
+            yield uri
+            return
+    except mongo.NoServer as error:
+        missing = str(error)
+    if os.environ.get("CI"):
+        pytest.fail(missing, pytrace=False)
+    pytest.skip(missing)
