@@ -5,6 +5,7 @@ The principal follows the token on every transport: a guest's token makes a gues
 
 import asyncio
 import functools
+import hashlib
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -102,6 +103,10 @@ def require_same_user(identity: Identity, *claimed: object) -> None:
     for value in claimed:
         if value is not None and value != "" and str(value) != identity.id:
             raise RealtimeError(Code.USER_MISMATCH, "Authentication error: The token belongs to another user")
+
+
+RECENT_SECONDS = 30.0
+RECENT_TOKENS = 1000
 
 
 class KeySource(Protocol):
@@ -285,6 +290,37 @@ class TokenVerifier:
             issued_at=_seconds(claims.get("iat")) or 0.0,
             expires_at=None if exp is None else exp + self._leeway,
         )
+
+
+class RecentTokens:
+    """Whom tokens name that were verified within RECENT_SECONDS: a backend sends the same one with every request.
+
+    Only digests are kept, RECENT_TOKENS of them. A token is verified anew when it has expired, when the clock was
+    set back, and after RECENT_SECONDS, so that a key that is taken out of a key set ends its tokens.
+    """
+
+    def __init__(self, verifier: TokenVerifier, clock: Clock) -> None:
+        self._verifier = verifier
+        self._clock = clock
+        self._known: dict[bytes, tuple[float, Identity]] = {}
+
+    async def verify(self, token: str) -> Identity:
+        """As `TokenVerifier.verify`."""
+        if len(token) > MAX_TOKEN_LENGTH:
+            return await self._verifier.verify(token)
+        digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass")).digest()
+        now = self._clock()
+        verified_at, identity = self._known.get(digest, (math.inf, None))
+        if identity is not None and verified_at <= now < min(
+            verified_at + RECENT_SECONDS, identity.expires_at or math.inf
+        ):
+            return identity
+        identity = await self._verifier.verify(token)
+        self._known.pop(digest, None)
+        self._known[digest] = now, identity
+        if len(self._known) > RECENT_TOKENS:
+            del self._known[next(iter(self._known))]
+        return identity
 
 
 @functools.lru_cache(maxsize=64)

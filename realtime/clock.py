@@ -1,5 +1,6 @@
 """Time as an argument: the server passes `time.time`, tests pass a clock that they move themselves."""
 
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -9,7 +10,13 @@ Clock = Callable[[], float]
 def timestamp(seconds: float) -> str:
     """Return ISO-8601 UTC with milliseconds and ``Z``, as every client of the contract parses it."""
     whole, milliseconds = divmod(int(seconds * 1000), 1000)
-    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{milliseconds:03d}Z"
+    return f"{_second(whole)}.{milliseconds:03d}Z"
+
+
+@functools.lru_cache(maxsize=256)
+def _second(whole: int) -> str:
+    """A notification's frames and rows say the same second a dozen times."""
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def optional_timestamp(seconds: float | None) -> str | None:
