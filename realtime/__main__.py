@@ -11,15 +11,16 @@ import structlog
 from realtime import __version__, eventloop, logs
 from realtime.app import create_app
 from realtime.auth import mint
+from realtime.commands.database import backup, recount, restore, sweeps
+from realtime.commands.people import delete_user, export_user, import_users
+from realtime.commands.running import ConfigProblem, ServeProblem, read_settings
 from realtime.errors import StoreError
 from realtime.models import wire_id
 from realtime.serving import CannotListen, serve
-from realtime.settings import DEV_SECRET, BadSetting, Settings, check_secrets, dev_secret, effective, load
+from realtime.settings import DEV_SECRET, BadSetting, Settings, check_secrets, dev_secret, effective
 
 log = structlog.get_logger("roomcast")
 
-EXIT_CONFIG = 2
-EXIT_CANNOT_SERVE = 3
 DAY = 86400
 DEV_PEOPLE = (
     (1, "admin", "Ada Admin"),
@@ -28,21 +29,6 @@ DEV_PEOPLE = (
     (4, "user", "Uma User"),
 )
 DEV_GUEST = (123, "Gia Guest")
-
-
-class ConfigProblem(click.ClickException):
-    exit_code = EXIT_CONFIG
-
-
-class ServeProblem(click.ClickException):
-    exit_code = EXIT_CANNOT_SERVE
-
-
-def _settings() -> Settings:
-    try:
-        return load()
-    except BadSetting as error:
-        raise ConfigProblem(str(error)) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +47,7 @@ def serve_command(host: str | None, port: int | None, dev: bool, dev_insecure: b
 
     Exit codes: 0 stopped, 2 a setting is wrong, 3 the port or the database cannot be used.
     """
-    settings = _settings()
+    settings = read_settings()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = dataclasses.replace(settings, **given)  # type: ignore[arg-type]
     try:
@@ -121,7 +107,7 @@ def token_command(
     user_id: str, role: str | None, name: str | None, email: str | None, guest: bool, expires: int
 ) -> None:
     """Print one token for USER_ID, signed with JWT_SECRET (or the key that --dev made)."""
-    settings = _settings()
+    settings = read_settings()
     if guest and role:
         raise ConfigProblem("a guest has no role: give --guest or --role")
     if not 1 <= len(user_id) <= 100:
@@ -148,13 +134,17 @@ def token_command(
 @main.command("check-config")
 def check_config() -> None:
     """Print the effective settings, secrets masked. Fails naming the bad variable."""
-    settings = _settings()
+    settings = read_settings()
     for variable, value in effective(settings):
         click.echo(f"{variable}={value}")
     try:
         check_secrets(settings)
     except BadSetting as error:
         raise ConfigProblem(str(error)) from error
+
+
+for command in (import_users, export_user, delete_user, backup, restore, recount, sweeps):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import aiohttp
-import structlog
 from aiohttp import web
 
 from handlers.http import middleware
@@ -23,17 +22,18 @@ from realtime.metrics import Metrics
 from realtime.publisher import Publisher
 from realtime.settings import Settings
 from realtime.store.base import Store
-from realtime.store.sqlite import SqliteStore
 from realtime.ticker import TICK, Ticker
 from realtime.wiring.connections import Connections
 from realtime.wiring.edges import Edges, Guards
 from realtime.wiring.services import Services
-
-log = structlog.get_logger(__name__)
+from realtime.wiring.stores import open_store
 
 MAX_BODY = 1 << 20
 SWEEP_SECONDS = 60.0
 STATS_SECONDS = 5.0
+MOMENTS_SECONDS = 0.25
+"""Counts follow expiries within half a second, with the time that counting takes."""
+
 CLOSE_SECONDS = 3.0
 GOING_AWAY = 1001
 RETRY_AFTER = (1.0, 5.0)
@@ -72,10 +72,16 @@ PARTS = web.AppKey("parts", Parts)
 
 
 def create_app(
-    settings: Settings, *, dev: bool = False, store: Store | None = None, clock: Clock = time.time
+    settings: Settings,
+    *,
+    dev: bool = False,
+    store: Store | None = None,
+    clock: Clock = time.time,
+    monotonic: Clock = time.monotonic,
 ) -> web.Application:
     """Build the application. The store is opened when the app starts and closed when it is cleaned up."""
-    return _Application(settings, dev=dev, store=store or SqliteStore(settings.database_path), clock=clock).build()
+    store = store or open_store(settings)
+    return _Application(settings, dev=dev, store=store, clock=clock, monotonic=monotonic).build()
 
 
 def _spellings(path: str) -> list[str]:
@@ -84,7 +90,7 @@ def _spellings(path: str) -> list[str]:
 
 
 class _Application:
-    def __init__(self, settings: Settings, *, dev: bool, store: Store, clock: Clock) -> None:
+    def __init__(self, settings: Settings, *, dev: bool, store: Store, clock: Clock, monotonic: Clock) -> None:
         self._settings = settings
         self._dev = dev
         self._store = store
@@ -93,7 +99,15 @@ class _Application:
         metrics = Metrics()
         guards = Guards(settings, dev=dev, clock=clock, client=self._client)
         connections = Connections(settings, guards.origins, metrics)
-        services = Services(settings, connections, store=store, clock=clock, metrics=metrics, client=self._client)
+        services = Services(
+            settings,
+            connections,
+            store=store,
+            clock=clock,
+            monotonic=monotonic,
+            metrics=metrics,
+            client=self._client,
+        )
         self._parts = Parts(settings, store, connections.server, connections, services, metrics)
         self._edges = Edges(
             settings,
@@ -137,6 +151,7 @@ class _Application:
         await services.errands.stop()
         await services.messaging.stop()
         await services.guests.stop()
+        await services.receipts.stop()
         await services.presence.stop()
         await self._store.close()
 
@@ -147,9 +162,6 @@ class _Application:
             services.typing.tick()
             services.messaging.tick()
 
-        async def sweep() -> None:
-            await self._store.sweep(now=self._clock())
-
         ticker = Ticker(
             {
                 "token_expiry": (TICK, services.sessions.tick),
@@ -157,13 +169,13 @@ class _Application:
                 "typing": (TICK, end_typing),
                 "scheduled_notifications": (TICK, services.notifications.run_due),
                 "communications": (TICK, services.communications.tick),
-                "expired_notifications": (TICK, services.notifications.end_expired),
+                "passing_moments": (MOMENTS_SECONDS, services.counter.tick),
                 "live_figures": (STATS_SECONDS, services.dashboards.tick),
-                "sweep": (SWEEP_SECONDS, sweep),
+                "sweep": (SWEEP_SECONDS, services.sweeping.sweep),
             },
             self._parts.metrics,
         )
-        tasks = [asyncio.create_task(work) for work in (ticker.run(), services.counter.run())]
+        tasks = [asyncio.create_task(work) for work in (ticker.run(), services.counter.run(), services.receipts.run())]
         yield
         for task in tasks:
             task.cancel()

@@ -93,10 +93,31 @@ class NoticeGiven(Event):
 
 @dataclass(frozen=True, slots=True)
 class UnreadChanged(Event):
-    """The exact number of a person's unread notifications."""
+    """The exact numbers of a person's notifications that are unread, unread by category, and unseen.
+
+    `revision` never falls: a client ignores a count whose revision is below that of one it knows.
+    """
 
     user: WireId
     count: int
+    unseen: int
+    categories: dict[str, int]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class InboxSynced(Event):
+    """For one connection that said which place of the inbox it knows: a page of what has changed since.
+
+    `rows` are (id, notification, or None when it is not in the inbox any more), `token` is the place they lead to.
+    """
+
+    reader: WireId
+    token: str
+    rows: tuple[tuple[int, Notification | None], ...]
+    unread: int
+    reset: bool
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,11 @@ class Metrics:
             "Frames dropped for clients that did not read (SLOW_CLIENT_POLICY=drop_oldest)",
             registry=self.registry,
         )
+        self.receipts_dropped = Counter(
+            "roomcast_receipts_dropped_total",
+            "Receipts of notifications that were not stored, because too many waited",
+            registry=self.registry,
+        )
         self.closes = Counter(
             "roomcast_engine_closes_total", "Sockets and streams ended, by reason", ["reason"], registry=self.registry
         )

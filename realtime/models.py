@@ -15,6 +15,10 @@ Priority = Literal["low", "normal", "high", "critical"]
 PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high", "critical")
 
 
+COUNT = "{count}"
+"""In the texts of a stacked notification: how many it stands for."""
+
+
 def user_principal(id: WireId) -> Principal:
     return f"user:{id}"
 
@@ -49,6 +53,22 @@ class Content:
     details: JsonObject = field(default_factory=dict)
     """What one application knows beyond that; only its own vocabulary shows it."""
 
+    category: str | None = None
+    """What the row counts under in `Counts.categories`; None: its type."""
+
+    stacks: bool = False
+    """Of a group: `{count}` in title and message is the number of notifications that the row stands for."""
+
+    def counted(self, count: int) -> "Content":
+        """Return the content as a row shows it that stands for `count` notifications."""
+        if not self.stacks:
+            return self
+        return replace(
+            self,
+            title=self.title.replace(COUNT, str(count)),
+            message=self.message.replace(COUNT, str(count)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -80,7 +100,11 @@ class MembershipChange:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One stored notification. For an audience, `read_at` is as one reader sees it."""
+    """One stored notification. For an audience, what is from `read_at` on is as one reader sees it.
+
+    `rev` says where the row's coming is in the order of what its readers receive: a number of the recipient's own
+    rows, or of the log of broadcasts (`Place`).
+    """
 
     id: int
     target: Target
@@ -90,13 +114,23 @@ class Notification:
     updated_at: float
     read_at: float | None = None
     group_count: int = 1
+    seen_at: float | None = None
+    archived_at: float | None = None
+    snoozed_until: float | None = None
+    rev: int = field(default=0, compare=False)
+
+    @property
+    def category(self) -> str:
+        return self.content.category or self.content.type
 
     @property
     def read(self) -> bool:
         return self.read_at is not None
 
     def marked(self, read_at: float | None) -> "Notification":
-        return replace(self, read_at=read_at)
+        """Return the row as read at a time (then it has been seen, too), or as unread."""
+        seen_at = read_at if self.seen_at is None else self.seen_at
+        return replace(self, read_at=read_at, seen_at=seen_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +147,31 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What `add_drafts` did: the draft that waits, and whether it is the earlier one of the same dedup key.
+
+    `repeated`: an earlier attempt of this very request stored it (then it is a duplicate, too).
+    """
+
+    draft: Draft
+    duplicate: bool = False
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """What `add` did: the row, and whether it is the earlier row of the same dedup key."""
+    """What `add` did: the row, and whether it is the earlier row of the same dedup key.
+
+    `repeated`: an earlier attempt of this very request stored it (then it is a duplicate, too).
+    """
 
     notification: Notification
     duplicate: bool = False
+    repeated: bool = False
+
+
+Shelf = Literal["inbox", "archived", "snoozed"]
+"""Where a reader finds a row: archived ones first, then those whose snooze has not ended, the others in the inbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +182,171 @@ class InboxQuery:
     offset: int = 0
     type: str | None = None
     read: bool | None = None
+    shelf: Shelf = "inbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a reader's badges show at one moment, of rows on the shelf `inbox`.
+
+    `categories` has the unread rows by `Notification.category`. `revision` never falls: of two counts of one reader
+    the one with the greater revision is the later one; time alone (expiry, a snooze's end) does not raise it.
+    """
+
+    unread: int
+    unseen: int
+    categories: dict[str, int]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How much of one reader's inbox a client knows: every change up to these revisions, as of a time.
+
+    `epoch` names the database; another one's revisions mean nothing here. `rev` numbers changes of the reader's
+    direct rows, `marks` what they did with broadcasts and their memberships, `log_rev` changes of broadcasts.
+    `shown` are (rev, log_rev) of the newest rows that the client was shown live since; None: no row.
+    """
+
+    epoch: int
+    rev: int
+    log_rev: int
+    marks: int
+    at: float
+    shown: tuple[int, int] | None = None
+
+    @property
+    def heard(self) -> tuple[int, int]:
+        """Return (rev, log_rev): rows that came into being after these the client has not heard of."""
+        return self.shown or (self.rev, self.log_rev)
+
+    def after(self, row: Notification) -> "Place":
+        """Return the place of a client that has been shown one more row."""
+        rev, log_rev = self.heard
+        if row.target.recipient is not None:
+            return replace(self, shown=(max(rev, row.rev), log_rev))
+        return replace(self, shown=(rev, max(log_rev, row.rev)))
+
+
+@dataclass(frozen=True, slots=True)
+class InboxChange:
+    """What became of one notification for one reader: None when it is not on the shelf `inbox` any more."""
+
+    id: int
+    notification: Notification | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A page of what has changed for a reader, in the order of ids.
+
+    `place` is the reader's now. `reset`: the asked place is of no use, this is the whole inbox. `more`: there are
+    changes with greater ids.
+    """
+
+    changes: tuple[InboxChange, ...]
+    place: Place
+    reset: bool
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Whose inbox changes by time alone: readers of their own rows or snoozes, and audiences of broadcasts."""
+
+    readers: frozenset[Principal] = frozenset()
+    audiences: frozenset[str] = frozenset()
+
+
+Stage = Literal["sent", "acknowledged", "seen", "read"]
+"""What happens to a stored notification at one reader's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One stage of one notification. `device` says which of the reader's clients, as far as it is known."""
+
+    notification: int
+    stage: Stage
+    reader: Principal
+    at: float
+    device: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is known of one notification: the row as its sender sees it, how many people it is for now, how many of
+    them it was sent to and how many have read it, and the oldest receipts."""
+
+    notification: Notification
+    retracted_at: float | None
+    recipients: int
+    sent: int
+    read: int
+    receipts: tuple[Receipt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what is kept. Seconds; 0 = for ever."""
+
+    max_rows: int = 10_000
+    """Direct rows of one recipient; the oldest go first."""
+
+    archived: float = 90 * 86400.0
+    """Archived direct rows, from when they were archived."""
+
+    rows: float = 0.0
+    """Direct rows, from their `created_at`."""
+
+    broadcasts: float = 365 * 86400.0
+    """Broadcasts without `expires_at`, from their `created_at`."""
+
+    receipts: float = 30 * 86400.0
+    tombstones: float = 30 * 86400.0
+    """What is known of rows that are gone; a place older than that is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one sweep removed, by kind."""
+
+    at: float
+    removed: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkFacts:
+    """What one reader did with one broadcast; it counts instead of the cursors."""
+
+    read_at: float | None
+    seen_at: float | None
+    hidden: bool = False
+    archived_at: float | None = None
+    snoozed_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderFacts:
+    """All that decides what one reader sees, as it is stored. `unread` is the count that the store gives for the
+    same moment; `intervals` are (audience, from_seq, to_seq or None)."""
+
+    reader: Principal
+    unread: int
+    rows: tuple[Notification, ...]
+    intervals: tuple[tuple[str, int, int | None], ...]
+    read_upto: int
+    marks: dict[int, MarkFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """One broadcast as it is stored."""
+
+    seq: int
+    notification: Notification
+    retracted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +380,8 @@ class Seen:
     name: str | None
     email: str | None
     issued_at: float
+    locale: str | None = None
+    tz: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +400,8 @@ class User:
     first_seen: float
     last_seen: float | None
     role_set_at: float = 0.0
+    locale: str | None = None
+    tz: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class CannotListen(OSError):
 async def serve(app: web.Application, settings: Settings, on_ready: Callable[[list[str]], None]) -> None:
     """Serve until SIGTERM or SIGINT, then tell clients, flush the store and return.
 
-    `on_ready` gets the URLs. Raises CannotListen, and what opening the store raises.
+    `on_ready` gets the URLs. Raises CannotListen, and what opening the store raises. A signal that comes while the
+    store is waited for ends the waiting.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -51,8 +52,9 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
         keepalive_timeout=HEADER_SECONDS,
         lingering_time=LINGER_SECONDS,
     )
-    await runner.setup()
     try:
+        if not await _set_up(runner, stop):
+            return
         urls = await _listen(runner, settings)
         on_ready(urls)
         await stop.wait()
@@ -65,6 +67,23 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
     finally:
         await runner.cleanup()
     log.info("stopped")
+
+
+async def _set_up(runner: web.AppRunner, stop: asyncio.Event) -> bool:
+    """Start the parts of the application; False when `stop` came first."""
+    starting = asyncio.create_task(runner.setup())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            return True
+        log.info("stopped before it served")
+        return False
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
 
 
 class _OneLine(logging.Handler):

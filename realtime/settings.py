@@ -5,6 +5,7 @@ Only this module reads the environment. README's table is generated from the fie
 
 import ipaddress
 import os
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
@@ -14,13 +15,31 @@ from urllib.parse import urlsplit
 
 from environs import Env, EnvError
 
+from realtime.models import Retention
+
+DAY = 86400.0
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 MIN_SECRET_BYTES = 32
 MAX_TOPIC = 100
+MAX_DAYS = 36_500
 DEV_SECRET = Path("data/dev-secret")
 HOW_TO_MAKE_A_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"  # noqa: S105
+
+_MONGO_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s/?#@:,\[\]]+)(?::\d{1,5})?"
+_MONGO = re.compile(
+    rf"mongodb(\+srv)?://([^\s/?#@]+@)?{_MONGO_HOST}(,{_MONGO_HOST})*/[A-Za-z0-9_-]{{1,63}}(\?[^\s#@]*)?", re.ASCII
+)
+_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
+_OPTION = re.compile(r"([?&;])([^=&;]*)(=?)([^&;]*)")
+_HARMLESS_OPTIONS = frozenset({
+    "appname", "authmechanism", "authsource", "compressors", "connecttimeoutms", "directconnection", "journal",
+    "loadbalanced", "maxidletimems", "maxpoolsize", "maxstalenessseconds", "minpoolsize", "readconcernlevel",
+    "readpreference", "replicaset", "retryreads", "retrywrites", "serverselectiontimeoutms", "sockettimeoutms", "ssl",
+    "tls", "tlsallowinvalidcertificates", "tlsinsecure", "w", "waitqueuetimeoutms", "wtimeoutms",
+})  # fmt: skip
+"""Options of a database's URL, in small letters, whose values may be shown."""
 
 
 class BadSetting(ValueError):
@@ -116,15 +135,31 @@ def _flag(text: str) -> bool:
 
 
 def _url(text: str) -> str:
-    if urlsplit(text).scheme not in ("http", "https") or not urlsplit(text).hostname:
+    """There may be a password in it: what is wrong is said without repeating any of it."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("must be an http or https URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http or https URL")
     return text
 
 
 def _database(text: str) -> str:
-    if not text.startswith("sqlite:///") or len(text) == len("sqlite:///"):
-        raise ValueError("must be sqlite:///relative/path.db or sqlite:////absolute/path.db")
-    return text
+    """A password is in it: what is wrong is said without repeating any of it."""
+    if text.startswith("sqlite:///") and len(text) > len("sqlite:///"):
+        return text
+    if text.startswith(("mongodb://", "mongodb+srv://")):
+        if not _MONGO.fullmatch(text):
+            raise ValueError(
+                "must be mongodb://host/name or mongodb+srv://host/name, with user:password@ if need be (special "
+                "characters in them percent-encoded) and the name of a database (letters, digits, _ and -)"
+            )
+        return text
+    raise ValueError(
+        "must be sqlite:///relative/path.db, sqlite:////absolute/path.db, mongodb://host/name or "
+        "mongodb+srv://host/name"
+    )
 
 
 def _file(text: str) -> Path:
@@ -163,7 +198,25 @@ class Settings:
     jwt_leeway: float = _setting("seconds a token lives beyond its `exp`", _seconds(0, 600), 30.0)
     jwt_require_exp: bool = _setting("refuse tokens without `exp`", _flag, True)
     database_url: str = _setting(
-        "`sqlite:///path.db` (four slashes for an absolute path)", _database, "sqlite:///data/realtime.db"
+        "`sqlite:///path.db` (four slashes for an absolute path), or `mongodb://user:password@host/name`",
+        _database,
+        "sqlite:///data/realtime.db",
+    )
+    inbox_max_rows: int = _setting(
+        "notifications kept for one user, the newest ones; broadcasts are not counted", _integer(1, 1_000_000), 10_000
+    )
+    archive_days: int = _setting("days that an archived notification is kept; 0 = for ever", _integer(0, MAX_DAYS), 90)
+    retention_days: int = _setting(
+        "days that any notification to a named user is kept; 0 = for ever", _integer(0, MAX_DAYS), 0
+    )
+    broadcast_days: int = _setting(
+        "days that a broadcast without `expiresAt` is kept; 0 = for ever", _integer(0, MAX_DAYS), 365
+    )
+    receipt_days: int = _setting(
+        "days that is kept what happened to notifications; 0 = for ever", _integer(0, MAX_DAYS), 30
+    )
+    tombstone_days: int = _setting(
+        "days in which a client that was away is told only what has changed", _integer(1, 365), 30
     )
     allowed_origin: tuple[str, ...] = _setting(
         "comma list of browser origins; the server's own is always allowed, `--dev` adds localhost",
@@ -233,7 +286,19 @@ class Settings:
 
     @property
     def database_path(self) -> Path:
+        """Where the file of a SQLite database is."""
         return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(
+            max_rows=self.inbox_max_rows,
+            archived=self.archive_days * DAY,
+            rows=self.retention_days * DAY,
+            broadcasts=self.broadcast_days * DAY,
+            receipts=self.receipt_days * DAY,
+            tombstones=self.tombstone_days * DAY,
+        )
 
 
 def load(env_file: str | Path = ".env") -> Settings:
@@ -315,17 +380,27 @@ def effective(settings: Settings) -> list[tuple[str, str]]:
         value = getattr(settings, spec.name)
         if spec.metadata["secret"]:
             shown = "(set, hidden)" if value else "(not set)"
-        elif spec.name in ("jwt_jwks_url", "room_auth_url") and value:
-            parts = urlsplit(value)
-            shown = (
-                parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
-                if "@" in parts.netloc
-                else value
-            )
+        elif spec.name in ("jwt_jwks_url", "room_auth_url", "database_url") and value:
+            shown = without_credentials(value)
         else:
             shown = _show(value)
         rows.append((spec.name.upper(), shown))
     return rows
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL to show: who logs in with what is masked, and all options but those known to be harmless."""
+    if url.startswith("sqlite:"):
+        return url
+    address, mark, options = _LOGIN.sub("***@", url).partition("?")
+    return address + _OPTION.sub(_option_shown, mark + options)
+
+
+def _option_shown(option: re.Match[str]) -> str:
+    before, name, equals, _ = option.groups()
+    if name.lower() in _HARMLESS_OPTIONS:
+        return option[0]
+    return f"{before}{name}=***" if equals else f"{before}***"
 
 
 def _show(value: object) -> str:

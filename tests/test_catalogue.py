@@ -30,6 +30,7 @@ from tests.golden.shapes.samples import (
     RECEIVER,
     ROW,
     SENDER,
+    UNREAD,
     Golden,
     Shapes,
     described,
@@ -49,6 +50,7 @@ SHAPES: Mapping[str, Shapes] = {
 }
 """By vocabulary: one or more golden examples of every event that it sends."""
 
+ASKED_OF_AN_INBOX = {"notifications_sync", "notification_ack"}
 INBOUND: Mapping[str, set[str]] = {
     ROOT.name: {
         "register",
@@ -63,10 +65,17 @@ INBOUND: Mapping[str, set[str]] = {
         "heartbeat",
         "user_status_update",
         "refresh_token",
+        *ASKED_OF_AN_INBOX,
     },
-    NOTIFICATIONS.name: {"subscribe_notifications", "unsubscribe_notifications", "heartbeat", "refresh_token"},
+    NOTIFICATIONS.name: {
+        "subscribe_notifications",
+        "unsubscribe_notifications",
+        "heartbeat",
+        "refresh_token",
+        *ASKED_OF_AN_INBOX,
+    },
     STREAM.name: set(),
-    DASHBOARD.name: {"subscribe", "unsubscribe", "heartbeat", "refresh_token"},
+    DASHBOARD.name: {"subscribe", "unsubscribe", "heartbeat", "refresh_token", *ASKED_OF_AN_INBOX},
     MESSAGING.name: {
         "sendMessage",
         "NEW_MESSAGE",
@@ -326,10 +335,10 @@ def test_a_notification_is_an_envelope_and_a_flat_object_at_once() -> None:
     assert inner["actionUrl"] == "/work-orders/7"
 
 
-def test_a_stream_says_what_the_envelope_holds_and_where_its_client_has_got_to() -> None:
+def test_a_stream_says_what_the_envelope_holds_and_what_its_client_has_come_to() -> None:
     event = events.NotificationCreated(AT, NOTE, 5)
     assert only(STREAM, event) == only(NOTIFICATIONS, event)["data"]
-    assert STREAM.rows(event)[0].wire_mark(event) == "1700000000123000-12"
+    assert STREAM.rows(event)[0].wire_mark(event) == NOTE
 
 
 @pytest.mark.parametrize("dialect", [NOTIFICATIONS, STREAM], ids=by_name)
@@ -339,10 +348,43 @@ def test_an_announcement_in_the_inbox_has_a_type_of_its_own(dialect: Dialect) ->
 
 
 def test_a_count_is_said_twice_in_the_namespace_and_once_in_the_stream() -> None:
-    event = events.UnreadChanged(AT, 5, 3)
-    frame = only(NOTIFICATIONS, event)
-    assert (frame["type"], frame["data"], frame["count"]) == ("unread_count", {"count": 3}, 3)
-    assert only(STREAM, event) == {"count": 3}
+    bare = {"count": 3, "unseenCount": 1, "categories": {"work_order": 2, "info": 1}, "revision": 17}
+    frame = only(NOTIFICATIONS, UNREAD)
+    assert (frame["type"], frame["data"], {name: frame[name] for name in bare}) == ("unread_count", bare, bare)
+    assert only(STREAM, UNREAD) == bare
+
+
+@pytest.mark.parametrize("dialect", [ROOT, DASHBOARD], ids=by_name)
+def test_a_count_has_both_of_its_names_where_frontends_know_both(dialect: Dialect) -> None:
+    frame = only(dialect, UNREAD)
+    assert (frame["count"], frame["unreadCount"], frame["unseenCount"], frame["revision"]) == (3, 3, 1, 17)
+    assert frame["categories"] == {"work_order": 2, "info": 1}
+
+
+@pytest.mark.parametrize("dialect", [ROOT, NOTIFICATIONS, DASHBOARD], ids=by_name)
+def test_changes_are_told_alike_wherever_there_is_an_inbox(dialect: Dialect) -> None:
+    seen = replace(NOTE, seen_at=AT, snoozed_until=AT + 1)
+    event = events.InboxSynced(AT, 5, "1.2.3.0.5", ((11, None), (12, seen)), unread=1, reset=False, more=True)
+    page = only(dialect, event)
+    assert {name: value for name, value in page.items() if name != "changes"} == {
+        "token": "1.2.3.0.5",
+        "unreadCount": 1,
+        "reset": False,
+        "hasMore": True,
+        "timestamp": "2023-11-14T22:13:20.123Z",
+    }
+    gone, changed = page["changes"]
+    assert gone == {"op": "remove", "id": 11}
+    assert (changed["op"], changed["id"]) == ("upsert", 12)
+    row = changed["notification"]
+    assert (row["id"], row["_id"], row["userId"], row["read"], row["seen"]) == (12, "12", 5, False, True)
+    assert (row["category"], row["archived"], row["archivedAt"]) == ("work_order", False, None)
+    assert (row["seenAt"], row["snoozedUntil"]) == ("2023-11-14T22:13:20.123Z", "2023-11-14T22:13:21.123Z")
+
+
+@pytest.mark.parametrize("dialect", [STREAM, MESSAGING, GUESTS], ids=by_name)
+def test_changes_are_told_nowhere_else(dialect: Dialect) -> None:
+    assert dialect.outbound[events.InboxSynced] is NOT_SENT
 
 
 # --- dashboards ---

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from realtime import settings as module
 from realtime.__main__ import main
+from realtime.models import Retention
 from realtime.settings import BadSetting, Settings, check_secrets, dev_secret, effective, load
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -56,6 +57,12 @@ GOOD: dict[str, tuple[str, object]] = {
     "JWT_LEEWAY": ("2.5", 2.5),
     "JWT_REQUIRE_EXP": ("false", False),
     "DATABASE_URL": ("sqlite:////var/lib/roomcast.db", "sqlite:////var/lib/roomcast.db"),
+    "INBOX_MAX_ROWS": ("1", 1),
+    "ARCHIVE_DAYS": ("0", 0),
+    "RETENTION_DAYS": ("400", 400),
+    "BROADCAST_DAYS": ("0", 0),
+    "RECEIPT_DAYS": ("7", 7),
+    "TOMBSTONE_DAYS": ("365", 365),
     "ALLOWED_ORIGIN": (
         "https://App.example.com, http://localhost:3000/",
         ("https://app.example.com", "http://localhost:3000"),
@@ -121,6 +128,36 @@ def test_a_database_path_is_relative_with_three_slashes_and_absolute_with_four()
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://localhost/roomcast",
+        "mongodb://user:p%40ss@one:27017,two:27017/room_cast-1?replicaSet=rs0&w=majority",
+        "mongodb+srv://user:pass@cluster0.example.net/roomcast?retryWrites=true",
+        "mongodb://[::1]:27017/roomcast",
+        "mongodb://user:pass@one:27017,[::1]:27017,[::2]/roomcast",
+        "mongodb://%2Frun%2Fmongodb-27017.sock/roomcast",
+    ],
+)
+def test_a_database_can_be_a_server(url: str) -> None:
+    assert loaded(DATABASE_URL=url).database_url == url
+
+
+def test_days_become_seconds() -> None:
+    assert Settings().retention == Retention()
+    settings = loaded(
+        INBOX_MAX_ROWS="5",
+        ARCHIVE_DAYS="1",
+        RETENTION_DAYS="2",
+        BROADCAST_DAYS="3",
+        RECEIPT_DAYS="0",
+        TOMBSTONE_DAYS="4",
+    )
+    assert settings.retention == Retention(
+        max_rows=5, archived=86400.0, rows=172800.0, broadcasts=259200.0, receipts=0.0, tombstones=345600.0
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "value"), [("1", True), ("YES", True), ("on", True), ("0", False), ("No", False), ("off", False)]
 )
 def test_flags_are_written_in_several_ways(text: str, value: bool) -> None:
@@ -156,6 +193,14 @@ BAD = [
     ("DATABASE_URL", "postgres://x"),
     ("DATABASE_URL", "sqlite://x.db"),
     ("DATABASE_URL", "sqlite:///"),
+    ("INBOX_MAX_ROWS", "0"),
+    ("INBOX_MAX_ROWS", "1000001"),
+    ("ARCHIVE_DAYS", "-1"),
+    ("RETENTION_DAYS", "ever"),
+    ("BROADCAST_DAYS", "0.5"),
+    ("RECEIPT_DAYS", "36501"),
+    ("TOMBSTONE_DAYS", "0"),
+    ("TOMBSTONE_DAYS", "366"),
     ("ALLOWED_ORIGIN", "*"),
     ("ALLOWED_ORIGIN", "https://*.example.com"),
     ("ALLOWED_ORIGIN", "app.example.com"),
@@ -194,6 +239,36 @@ def test_a_bad_value_names_its_variable(variable: str, text: str) -> None:
     error = complaint(**{variable: text})
     assert error.variable == variable
     assert str(error).startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://user:hunter2@localhost",
+        "mongodb://user:hunter2@localhost/",
+        "mongodb://user:hunter2@localhost/a.b",
+        "mongodb://user:hunter2@localhost/a/b",
+        "mongodb://user:hunter2@/roomcast",
+        "mongodb://user:hun/ter2@localhost/roomcast",
+        "mongodb://user:hun?ter2@localhost/roomcast",
+        "mongodb://user:hun#ter2@localhost/roomcast",
+        "mongodb://user:hun@ter2@localhost/roomcast",
+        "mongodb://user:hunter2@local host/roomcast",
+        "mongodb://user:hunter2@[local/roomcast",
+        "mongodb://user:hunter2@[local]/roomcast",
+        "mongodb://user:hunter2@local]/roomcast",
+        "mongodb://user:hunter2@local:port/roomcast",
+        "mongodb://user:hunter2@one,,local/roomcast",
+        "mongo://user:hunter2@localhost/roomcast",
+        "postgres://user:hunter2@localhost/roomcast",
+        "MONGODB://user:hunter2@localhost/roomcast",
+    ],
+)
+def test_a_bad_database_url_is_not_repeated(url: str) -> None:
+    error = complaint(DATABASE_URL=url)
+    assert error.variable == "DATABASE_URL"
+    for word in ("hun", "ter2", "local"):
+        assert word not in str(error)
 
 
 def test_every_variable_that_can_be_wrong_is_tried() -> None:
@@ -343,6 +418,51 @@ def test_credentials_in_a_url_are_masked(name: str, userinfo: str) -> None:
     shown_url = shown(Settings(**given))[name.upper()]
     assert "hun" not in shown_url
     assert "id.example.com/jwks" in shown_url
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("mongodb://user:hunter2@a:1,b:2/x?w=1", "mongodb://***@a:1,b:2/x?w=1"),
+        ("mongodb+srv://hunter2@a/x", "mongodb+srv://***@a/x"),
+        (
+            "mongodb://a/x?tlsCertificateKeyFilePassword=hunter2&authMechanismProperties=AWS_SESSION_TOKEN:hunter2&w=1",
+            "mongodb://a/x?tlsCertificateKeyFilePassword=***&authMechanismProperties=***&w=1",
+        ),
+        (
+            "mongodb://hunter2:hunter2@a,[::1]:2/x?ReplicaSet=rs&tls=true&apiKey=hunter2&x.secret=hunter2;w=1&hunter2",
+            "mongodb://***@a,[::1]:2/x?ReplicaSet=rs&tls=true&apiKey=***&x.secret=***;w=1&***",
+        ),
+        ("mongodb://a/x", "mongodb://a/x"),
+        ("sqlite:////srv/me@home/x.db", "sqlite:////srv/me@home/x.db"),
+    ],
+)
+def test_credentials_of_the_database_are_masked(url: str, masked: str) -> None:
+    assert shown(loaded(DATABASE_URL=url))["DATABASE_URL"] == masked
+    assert "hunter2" not in check_config(DATABASE_URL=url, JWT_SECRET=LONG).output
+
+
+@pytest.mark.parametrize("name", ["jwt_jwks_url", "room_auth_url"])
+def test_options_of_a_url_are_masked(name: str) -> None:
+    given: dict[str, Any] = {name: "https://id.example.com/jwks?sig=hunter2&w=1"}
+    assert shown(Settings(**given))[name.upper()] == "https://id.example.com/jwks?sig=***&w=1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("DATABASE_URL", "mongodb://user:hunter2@[local/x"),
+        ("DATABASE_URL", "mongodb+srv://user:hunter2@[local]/x"),
+        ("JWT_JWKS_URL", "https://user:hunter2@[local/x"),
+        ("ROOM_AUTH_URL", "https://user:hunter2@local\N{CARE OF}host/x"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_without_being_shown(variable: str, url: str) -> None:
+    result = check_config(JWT_SECRET=LONG, ROOM_AUTH_SECRET=LONG, **{variable: url})
+    assert result.exit_code == 2
+    assert f"{variable}: must be" in result.output
+    for word in ("hunter2", "local", "Traceback"):
+        assert word not in result.output
 
 
 def test_every_variable_is_shown_once() -> None:

@@ -10,10 +10,12 @@ from realtime.auth import TokenVerifier
 from realtime.engine.channel import Session
 from realtime.errors import Code, RealtimeError
 from realtime.services.bookings import BookingService
+from realtime.services.counts import UnreadCounter
 from realtime.services.dashboards import DashboardService
+from realtime.services.inbox_pages import InboxPages
 from realtime.services.messaging import MessagingService
-from realtime.services.notifications import UnreadCounter
 from realtime.services.presence import PresenceService
+from realtime.services.receipts import ReceiptService
 from realtime.services.rooms import RoomService
 from realtime.services.sessions import SessionService
 from realtime.services.typing import TypingService
@@ -28,6 +30,8 @@ class CommandServices:
     typing: TypingService
     bookings: BookingService
     counter: UnreadCounter
+    pages: InboxPages
+    receipts: ReceiptService
     dashboards: DashboardService
     messaging: MessagingService
     sessions: SessionService

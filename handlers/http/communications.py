@@ -20,7 +20,7 @@ from handlers.http.base import (
     window,
 )
 from handlers.http.entities import RowId
-from handlers.http.idempotency import Idempotency
+from handlers.http.idempotency import Idempotency, anybody
 from handlers.http.notifications import METADATA_BYTES, Moment
 from realtime import wire
 from realtime.auth import Identity
@@ -169,12 +169,11 @@ class CommunicationRoutes:
 
     async def create(self, request: web.Request) -> web.Response:
         caller = known_caller(request)
-        if caller is None:
-            return await self._create(request, None)
-        return await self._idempotency.run(request, caller.principal, lambda: self._create(request, caller))
+        principal = anybody(request) if caller is None else caller.principal
+        return await self._idempotency.run(request, principal, lambda: self._create(request, caller))
 
     async def _create(self, request: web.Request, caller: Identity | None) -> web.Response:
-        args = await body(request, NewCommunication())
+        args = await body(request, NewCommunication)
         content = Content(
             type=args["type"],
             title=args["title"],
@@ -194,7 +193,7 @@ class CommunicationRoutes:
         return success(row, status=201)
 
     async def page(self, request: web.Request) -> web.Response:
-        args = await query(request, ListQuery())
+        args = await query(request, ListQuery)
         limit, offset = window(args)
         guest = _guest(request)
         if guest is None:
@@ -225,8 +224,8 @@ class CommunicationRoutes:
         guest = _guest(request)
         if guest is not None:
             return success(await self._communications.mark_read(_id(request), guest.principal))
-        args = await body(request, ForGuest())
-        reader = args["guestId"] or (await query(request, ForGuest()))["guestId"]
+        args = await body(request, ForGuest)
+        reader = args["guestId"] or (await query(request, ForGuest))["guestId"]
         return success(await self._communications.mark_read_for(_id(request), reader))
 
     async def cancel(self, request: web.Request) -> web.Response:
@@ -237,7 +236,7 @@ class CommunicationRoutes:
         return success(self._guests.stats())
 
     async def test(self, request: web.Request) -> web.Response:
-        args = await body(request, GuestMessage())
+        args = await body(request, GuestMessage)
         await self._guests.test(args["guestId"], args["message"])
         return reply({"status": "success", "message": f"Test notification sent to guest {args['guestId']}"})
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from aiohttp import web
 from marshmallow import RAISE, Schema, fields, validate
 
-from handlers.http.base import Access, Id, Route, body, success
+from handlers.http.base import Access, Id, Route, body, identity, success
+from handlers.http.idempotency import Idempotency
 from realtime.models import wire_id
 from realtime.services.dashboards import DashboardService
 
@@ -32,8 +33,9 @@ class Stats(Schema):
 
 
 class DashboardRoutes:
-    def __init__(self, dashboards: DashboardService) -> None:
+    def __init__(self, dashboards: DashboardService, *, idempotency: Idempotency) -> None:
         self._dashboards = dashboards
+        self._idempotency = idempotency
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -42,13 +44,19 @@ class DashboardRoutes:
         ]
 
     async def activity(self, request: web.Request) -> web.Response:
-        args = await body(request, Activity())
+        return await self._idempotency.run(request, identity(request).principal, lambda: self._activity(request))
+
+    async def _activity(self, request: web.Request) -> web.Response:
+        args = await body(request, Activity)
         user = wire_id(args["userId"])
         delivered = self._dashboards.report_activity(user, args["type"], args["message"])
         return success({**args, "userId": user, "delivered": delivered}, status=201)
 
     async def stats(self, request: web.Request) -> web.Response:
-        args = await body(request, Stats())
+        return await self._idempotency.run(request, identity(request).principal, lambda: self._stats(request))
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        args = await body(request, Stats)
         user = None if args["userId"] is None else wire_id(args["userId"])
         figures = {name: args[name] for name in ("connections", "messages", "posts")}
         delivered = self._dashboards.report_stats(user=user, **figures)

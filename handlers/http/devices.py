@@ -33,7 +33,7 @@ class DeviceRoutes:
         ]
 
     async def register(self, request: web.Request) -> web.Response:
-        args = await body(request, DeviceToken())
+        args = await body(request, DeviceToken)
         token = (args["token"] or "").strip()
         if not token or not token.isprintable():
             raise RealtimeError(Code.INVALID_PAYLOAD, "token is required")
@@ -42,7 +42,7 @@ class DeviceRoutes:
 
     async def unregister(self, request: web.Request) -> web.Response:
         """Without a token, all of the person's devices: a client that signs out does not always know its own."""
-        args = await body(request, DeviceToken())
+        args = await body(request, DeviceToken)
         token = args["token"]
         if token is not None and not token.strip():
             raise RealtimeError(Code.INVALID_PAYLOAD, "token is empty: leave it out to unregister all devices")

@@ -153,7 +153,7 @@ class EntityRoutes:
         return [Route(verb, path + tail, run, Access.USER) for path in self._paths for verb, tail, run in table]
 
     async def page(self, request: web.Request) -> web.Response:
-        limit, offset = window(await query(request, PageQuery()))
+        limit, offset = window(await query(request, PageQuery))
         equals = {field: request.query[name] for name, field in self._filters.items() if request.query.get(name)}
         rows, total = await self._service.page(member(request), EntityQuery(limit, offset, equals))
         return success(rows, pagination=pagination(limit=limit, offset=offset, total=total))
@@ -192,7 +192,7 @@ class EntityRoutes:
         return success({"id": row["id"]})
 
     async def assign(self, request: web.Request) -> web.Response:
-        args = await body(request, Assignment())
+        args = await body(request, Assignment)
         row = {"technician_id": args["technicianId"]}
         return success(await self._service.patch(actor(request), path_id(request), row))
 
@@ -218,13 +218,13 @@ class ReviewRoutes:
         return await self._idempotency.run(request, identity(request).principal, lambda: self._create(request))
 
     async def _create(self, request: web.Request) -> web.Response:
-        args = await body(request, Review())
+        args = await body(request, Review)
         review = await self._bookings.review(
             actor(request), path_id(request), rating=args["rating"], comment=args["comment"]
         )
         return success(review, status=201)
 
     async def page(self, request: web.Request) -> web.Response:
-        limit, offset = window(await query(request, PageQuery()))
+        limit, offset = window(await query(request, PageQuery))
         rows, total = await self._bookings.reviews(member(request), path_id(request), EntityQuery(limit, offset))
         return success(rows, pagination=pagination(limit=limit, offset=offset, total=total))

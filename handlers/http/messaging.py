@@ -121,7 +121,7 @@ class MessagingRoutes:
         return [Route(verb, path, run, Access.USER) for verb, path, run in table]
 
     async def conversations(self, request: web.Request) -> web.Response:
-        limit, offset = window(await query(request, PageQuery()))
+        limit, offset = window(await query(request, PageQuery))
         talks, total, unread = await self._messaging.conversations(identity(request).id, limit=limit, offset=offset)
         return reply(
             {
@@ -145,7 +145,7 @@ class MessagingRoutes:
         }
 
     async def history(self, request: web.Request) -> web.Response:
-        args = await query(request, HistoryQuery())
+        args = await query(request, HistoryQuery)
         found = await self._messaging.history(
             identity(request).id, path_id(request), before=args["before"], limit=args["limit"] + 1
         )
@@ -159,7 +159,7 @@ class MessagingRoutes:
 
     async def search(self, request: web.Request) -> web.Response:
         self._count(request)
-        args = await query(request, SearchQuery())
+        args = await query(request, SearchQuery)
         found = await self._messaging.search(
             identity(request).id, args["q"], other=args["userId"], before=args["before"], limit=args["limit"] + 1
         )
@@ -170,13 +170,13 @@ class MessagingRoutes:
 
     async def _send(self, request: web.Request) -> web.Response:
         self._count(request)
-        args = await body(request, NewMessage())
+        args = await body(request, NewMessage)
         sent_as = args["clientMessageId"] or None
         receipt = await self._messaging.send(identity(request), path_id(request), args["content"], sent_as)
         return reply({"success": True, **acknowledged(receipt)}, status=200 if receipt.duplicate else 201)
 
     async def read_conversation(self, request: web.Request) -> web.Response:
-        args = await body(request, UpTo())
+        args = await body(request, UpTo)
         count = await self._messaging.read_conversation(identity(request).id, path_id(request), up_to=args["upTo"])
         return reply({"message": "Messages marked as read", "count": count, "updatedCount": count})
 

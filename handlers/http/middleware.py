@@ -14,7 +14,7 @@ from aiohttp.typedefs import Middleware
 from handlers.http.base import Access, Handler, member, remember_caller, reply
 from handlers.http.origin import OriginPolicy, is_local_host
 from handlers.http.remote import AddressLimits, remember_remote, remote, remote_address
-from realtime.auth import TokenVerifier, find_credential
+from realtime.auth import RecentTokens, find_credential
 from realtime.engine.handshake import Answered
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
@@ -33,7 +33,7 @@ HOTEL_ROLES = PUBLISHER_ROLES | {"staff"}
 _COMMUNICATIONS = (Access.COMMUNICATIONS, Access.COMMUNICATIONS_READER)
 
 CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
-CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Requested-With"
+CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Requested-With"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,64}(?: ?, ?[A-Za-z0-9-]{1,64}){0,31}\Z")
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
@@ -139,11 +139,12 @@ def cors(*, origins: OriginPolicy) -> Middleware:
         else:
             response = await handler(request)
         if not response.prepared:
-            response.headers.add("Vary", "Origin")
+            varies = [text for text in (response.headers.get("Vary"), "Origin") if text]
+            response.headers["Vary"] = ", ".join(varies)
             if allowed and origin is not None:
                 response.headers["Access-Control-Allow-Origin"] = origin
                 response.headers["Access-Control-Allow-Credentials"] = "true"
-                response.headers["Access-Control-Expose-Headers"] = "Retry-After, Idempotent-Replayed"
+                response.headers["Access-Control-Expose-Headers"] = "ETag, Retry-After, Idempotent-Replayed"
         return response
 
     return middleware
@@ -174,7 +175,7 @@ class Authentication:
         self,
         *,
         access: Mapping[Handler, Access],
-        verifier: TokenVerifier,
+        tokens: RecentTokens,
         directory: Directory,
         origins: OriginPolicy,
         limits: AddressLimits,
@@ -183,7 +184,7 @@ class Authentication:
         open_communications: bool = False,
     ) -> None:
         self._access = access
-        self._verifier = verifier
+        self._tokens = tokens
         self._directory = directory
         self._origins = origins
         self._limits = limits
@@ -229,7 +230,7 @@ class Authentication:
             return
         if credential is None:
             raise RealtimeError(Code.AUTH_REQUIRED, "Authentication required")
-        identity = await self._verifier.verify(credential.token)
+        identity = await self._tokens.verify(credential.token)
         unsafe = request.method not in SAFE_METHODS
         if credential.source == "cookie" and unsafe and not self._origins.proves_same_site(request):
             raise RealtimeError(Code.FORBIDDEN, "Origin not allowed")

@@ -1,4 +1,4 @@
-"""The inbox over REST, under /api/notifications and /notifications, in every spelling the clients use."""
+"""Sending notifications over REST, taking them back, and asking what became of them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,22 +13,31 @@ from handlers.http.base import (
     ROLE,
     Access,
     Id,
-    PageQuery,
+    Query,
     Route,
     body,
     identity,
     member,
-    pagination,
     query,
     reply,
-    window,
 )
-from handlers.http.idempotency import Idempotency
+from handlers.http.idempotency import REPLAYED, Idempotency, request_name
 from realtime import wire
 from realtime.errors import Code, RealtimeError
-from realtime.models import PRIORITIES, Content, Draft, InboxQuery, JsonObject, Target, user_principal
+from realtime.models import (
+    PRIORITIES,
+    Content,
+    Held,
+    JsonObject,
+    Principal,
+    Stored,
+    Target,
+    user_principal,
+)
 from realtime.services.notifications import NotificationService, Sent
+from realtime.services.recipients import RecipientService
 from realtime.services.rooms import RoomService, audience_of
+from realtime.services.traces import TraceService
 from rooms.policy import PUBLISHER_ROLES, Member
 
 MAX_RECIPIENTS = 10_000
@@ -36,6 +45,7 @@ METADATA_BYTES = 8192
 LAST_MOMENT = 253_402_300_799
 """The last second of the year 9999: later ones, which a zone can name, cannot be written as ISO-8601."""
 PREFIXES = ("/api/notifications", "/notifications")
+ID = r"/{id:\d{1,16}}"
 
 
 class Moment(fields.Field[float]):
@@ -108,167 +118,152 @@ class NewNotification(Schema):
     scheduledAt = Moment(load_default=None, allow_none=True)
     dedupKey = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 200))
     groupKey = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 200))
+    groupMode = fields.String(load_default="replace", validate=validate.OneOf(("replace", "stack")))
+    category = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 40))
     excluded = fields.List(Id(), data_key="except", load_default=list, validate=validate.Length(0, 1000))
     lateJoin = fields.Boolean(load_default=False)
 
 
-class ListQuery(PageQuery):
-    type = fields.String(load_default=None, validate=validate.Length(1, 40))
-    isRead = fields.Boolean(load_default=None)
-    is_read = fields.Boolean(load_default=None)
-    unreadOnly = fields.Boolean(load_default=False)
-
-
-class UpTo(Schema):
-    upTo = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(1, 2**53))
+class SendQuery(Query):
+    dry_run = fields.Boolean(load_default=False)
 
 
 class NotificationRoutes:
-    """Sending is for staff; reading is everybody's, and everybody sees only their own."""
+    """Sending is for staff."""
 
-    def __init__(self, *, notifications: NotificationService, rooms: RoomService, idempotency: Idempotency) -> None:
+    def __init__(
+        self,
+        *,
+        notifications: NotificationService,
+        recipients: RecipientService,
+        traces: TraceService,
+        rooms: RoomService,
+        idempotency: Idempotency,
+    ) -> None:
         self._notifications = notifications
+        self._recipients = recipients
+        self._traces = traces
         self._rooms = rooms
         self._idempotency = idempotency
 
     def routes(self) -> Sequence[Route]:
         table = [
-            ("GET", "", self.page),
             ("POST", "", self.send),
-            ("GET", "/unread-count", self.count),
-            ("GET", "/count", self.count),
-            ("GET", "/count/unread", self.count),
-            ("POST", "/mark-all-read", self.mark_all),
-            ("PATCH", "/mark-all-read", self.mark_all),
-            ("PATCH", "/read/all", self.mark_all),
-            ("PUT", "/read-all", self.mark_all),
-            ("GET", r"/{id:\d{1,16}}", self.one),
-            ("PATCH", r"/{id:\d{1,16}}/read", self.mark_read),
-            ("PUT", r"/{id:\d{1,16}}/read", self.mark_read),
-            ("PATCH", r"/{id:\d{1,16}}/mark-read", self.mark_read),
-            ("PATCH", r"/{id:\d{1,16}}/unread", self.mark_unread),
-            ("DELETE", r"/{id:\d{1,16}}", self.delete),
+            ("DELETE", f"/broadcasts{ID}", self.retract),
+            ("GET", f"{ID}/trace", self.trace),
         ]
         return [Route(verb, prefix + path, run, Access.ANY) for prefix in PREFIXES for verb, path, run in table]
 
-    async def page(self, request: web.Request) -> web.Response:
-        args = await query(request, ListQuery())
-        limit, offset = window(args)
-        read = args["isRead"] if args["isRead"] is not None else args["is_read"]
-        if args["unreadOnly"]:
-            read = False
-        reader = identity(request)
-        rows, total, unread = await self._notifications.inbox(
-            reader.principal, InboxQuery(limit=limit, offset=offset, type=args["type"], read=read)
-        )
-        return reply(
-            {
-                "notifications": [shapes.notification(row, reader) for row in rows],
-                "total": total,
-                "unreadCount": unread,
-                "pagination": pagination(limit=limit, offset=offset, total=total),
-            }
-        )
-
-    async def one(self, request: web.Request) -> web.Response:
-        row = await self._notifications.one(identity(request).principal, _id(request))
-        return reply(shapes.notification(row, identity(request)))
-
-    async def count(self, request: web.Request) -> web.Response:
-        count = await self._notifications.unread_count(identity(request).principal)
-        return reply({"count": count, "unreadCount": count})
-
-    async def mark_read(self, request: web.Request) -> web.Response:
-        return await self._mark(request, read=True)
-
-    async def mark_unread(self, request: web.Request) -> web.Response:
-        return await self._mark(request, read=False)
-
-    async def _mark(self, request: web.Request, *, read: bool) -> web.Response:
-        row = await self._notifications.set_read(identity(request).principal, _id(request), read)
-        message = f"Notification marked as {'read' if read else 'unread'}"
-        # The row has a `message` of its own: clients read this one as the answer, `body` stays the text.
-        return reply({**shapes.notification(row, identity(request)), "message": message})
-
-    async def mark_all(self, request: web.Request) -> web.Response:
-        args = await body(request, UpTo(unknown="exclude"))
-        count = await self._notifications.mark_all_read(identity(request).principal, args["upTo"])
-        return reply({"message": "All notifications marked as read", "count": count, "updatedCount": count})
-
-    async def delete(self, request: web.Request) -> web.Response:
-        caller = identity(request)
-        publisher = member(request).has(PUBLISHER_ROLES)
-
-        def may_cancel(draft: Draft) -> bool:
-            """A communication is taken back under its own path, where its row is."""
-            return not draft.content.details and (publisher or draft.sender == caller.principal)
-
-        await self._notifications.delete(caller.principal, _id(request), may_cancel=may_cancel)
-        return reply({"message": "Notification deleted successfully"})
-
     async def send(self, request: web.Request) -> web.Response:
+        if (await query(request, SendQuery))["dry_run"]:
+            return await self._preview(request)
         return await self._idempotency.run(request, identity(request).principal, lambda: self._send(request))
 
-    async def _send(self, request: web.Request) -> web.Response:
-        args = await body(request, NewNotification())
+    async def _preview(self, request: web.Request) -> web.Response:
+        """Say whom it would reach. Nothing is stored, a key is not used up."""
+        args = await body(request, NewNotification)
         targets = await self._targets(member(request), args)
-        content = Content(
-            type=args["type"],
-            title=args["title"],
-            message=args["message"],
-            priority=args["priority"],
-            url=args["url"],
-            metadata=args["metadata"],
-            actions=args["actions"],
-            expires_at=args["expiresAt"],
-            group_key=args["groupKey"],
-        )
+        found = await self._recipients.of(targets, field=_kind(args), excluded=_excluded(args))
+        return reply({"recipients": list(found.ids), "count": found.count, "reasons": found.reasons})
+
+    async def _send(self, request: web.Request) -> web.Response:
+        args = await body(request, NewNotification)
+        sender = identity(request).principal
         sent = await self._notifications.send(
-            targets,
-            content,
-            sender=identity(request).principal,
+            await self._targets(member(request), args),
+            _content(args),
+            sender=sender,
             dedup_key=args["dedupKey"],
             run_at=args["scheduledAt"],
+            request=request_name(request, sender),
         )
         return _answer(sent, args)
 
     async def _targets(self, sender: Member, args: JsonObject) -> list[Target]:
         """Return whom a request names. Raises INVALID_PAYLOAD, FORBIDDEN, ROOM_FORBIDDEN."""
-        given = [name for name in ("userId", "userIds", "role", "room", "audience") if name in args]
-        if len(given) != 1:
-            raise RealtimeError(Code.INVALID_PAYLOAD, "Give exactly one of userId, userIds, role, room, audience")
-        excluded = frozenset(user_principal(id) for id in args["excluded"])
-        if given[0] in ("userId", "userIds"):
+        kind, excluded = _kind(args), _excluded(args)
+        if kind in ("userId", "userIds"):
             if not sender.staff:
                 raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")
-            ids = [args["userId"]] if given[0] == "userId" else dict.fromkeys(args["userIds"])
+            ids = [args["userId"]] if kind == "userId" else dict.fromkeys(args["userIds"])
             targets = [Target(recipient=user_principal(id)) for id in ids if user_principal(id) not in excluded]
             if not targets:
                 raise RealtimeError(Code.INVALID_PAYLOAD, "Nobody is left to notify")
             return targets
         audience = "all"
-        if given[0] == "room":
+        if kind == "room":
             audience = audience_of(await self._rooms.require(sender, args["room"]))
-        elif given[0] == "role":
+        elif kind == "role":
             audience = f"role:{args['role']}"
-        allowed = sender.staff if given[0] == "room" else sender.has(PUBLISHER_ROLES)
+        allowed = sender.staff if kind == "room" else sender.has(PUBLISHER_ROLES)
         if not allowed:
             raise RealtimeError(Code.FORBIDDEN, "Forbidden: insufficient permissions")
         return [Target(audience=audience, excluded=excluded, late_join=args["lateJoin"])]
 
+    async def retract(self, request: web.Request) -> web.Response:
+        id = row_id(request)
+        await self._notifications.retract(id, caller=identity(request).principal, may_all=member(request).admin)
+        return reply({"message": "Notification retracted", "id": id})
+
+    async def trace(self, request: web.Request) -> web.Response:
+        found, steps = await self._traces.of(
+            row_id(request), caller=identity(request).principal, admin=member(request).admin
+        )
+        return reply(
+            {
+                "id": found.notification.id,
+                "stages": [shapes.step(step) for step in steps],
+                "recipients": {"count": found.recipients, "sent": found.sent, "read": found.read},
+            }
+        )
+
+
+def _kind(args: JsonObject) -> str:
+    """Return which field says whom it is for. Raises INVALID_PAYLOAD."""
+    given = [name for name in ("userId", "userIds", "role", "room", "audience") if name in args]
+    if len(given) != 1:
+        raise RealtimeError(Code.INVALID_PAYLOAD, "Give exactly one of userId, userIds, role, room, audience")
+    return given[0]
+
+
+def _excluded(args: JsonObject) -> frozenset[Principal]:
+    return frozenset(user_principal(id) for id in args["excluded"])
+
+
+def _content(args: JsonObject) -> Content:
+    return Content(
+        type=args["type"],
+        title=args["title"],
+        message=args["message"],
+        priority=args["priority"],
+        url=args["url"],
+        metadata=args["metadata"],
+        actions=args["actions"],
+        expires_at=args["expiresAt"],
+        group_key=args["groupKey"],
+        category=args["category"],
+        stacks=args["groupMode"] == "stack",
+    )
+
 
 def _answer(sent: Sent, args: JsonObject) -> web.Response:
-    """One row for one target, `{ids, count}` for `userIds`; 200 when a dedup key found the earlier row."""
-    rows = [shapes.draft(row) for row in sent.drafts] or [shapes.notification(one.notification) for one in sent.stored]
-    known = bool(sent.stored) and all(one.duplicate for one in sent.stored)
-    status = 200 if known else 201
+    """One row for one target, `{ids, count}` for `userIds`; 200 when a dedup key found the earlier row.
+
+    What an earlier attempt of the same request has stored is answered as that attempt should have been.
+    """
+    rows = [_made(one) for one in sent.made]
+    status = 200 if sent.duplicate and not sent.repeated else 201
+    headers = REPLAYED if sent.repeated else None
     if "userIds" in args:
-        return reply(
-            {"ids": [row["id"] for row in rows], "count": len(rows), "status": rows[0]["status"]}, status=status
-        )
-    return reply(rows[0], status=status)
+        some = {"ids": [row["id"] for row in rows], "count": len(rows), "status": rows[0]["status"]}
+        return reply(some, status=status, headers=headers)
+    return reply(rows[0], status=status, headers=headers)
 
 
-def _id(request: web.Request) -> int:
+def _made(one: Held | Stored) -> JsonObject:
+    return shapes.draft(one.draft) if isinstance(one, Held) else shapes.notification(one.notification)
+
+
+def row_id(request: web.Request) -> int:
     value = int(request.match_info["id"])
     return min(value, 2**53)  # beyond that no id exists

@@ -6,7 +6,7 @@ from aiohttp import web
 from marshmallow import EXCLUDE, RAISE, Schema, fields, validate
 
 from handlers.http.base import Access, Id, Route, body, identity, member, path_id, reply, success
-from handlers.http.idempotency import Idempotency
+from handlers.http.idempotency import REPLAYED, Idempotency, request_name
 from realtime.clock import Clock, timestamp
 from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError
@@ -76,6 +76,7 @@ class WebsocketRoutes:
         presence: PresenceService,
         stopping: Callable[[], bool],
         clock: Clock,
+        idempotency: Idempotency,
     ) -> None:
         self._channels = channels
         self._rooms = rooms
@@ -83,6 +84,7 @@ class WebsocketRoutes:
         self._presence = presence
         self._stopping = stopping
         self._clock = clock
+        self._idempotency = idempotency
 
     def routes(self) -> Sequence[Route]:
         base = "/api/websocket"
@@ -149,7 +151,14 @@ class WebsocketRoutes:
         return await self._emit(request, Audience.room(names.role(role)), {"role": role}, f"role '{role}'")
 
     async def _emit(self, request: web.Request, audience: Audience, target: JsonObject, label: str) -> web.Response:
-        args = await body(request, Emit())
+        return await self._idempotency.run(
+            request, identity(request).principal, lambda: self._emit_once(request, audience, target, label)
+        )
+
+    async def _emit_once(
+        self, request: web.Request, audience: Audience, target: JsonObject, label: str
+    ) -> web.Response:
+        args = await body(request, Emit)
         if not args["event"].strip():
             raise RealtimeError(Code.INVALID_PAYLOAD, "Event name is required")
         self._broadcasting.custom(args["event"], args["data"], audience)
@@ -175,7 +184,10 @@ class PublishRoutes:
         ]
 
     async def publish(self, request: web.Request) -> web.Response:
-        args = await body(request, Publish())
+        return await self._idempotency.run(request, identity(request).principal, lambda: self._publish(request))
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        args = await body(request, Publish)
         given = [name for name in ("room", "userId", "role", "audience") if name in args]
         if len(given) != 1:
             raise RealtimeError(Code.INVALID_PAYLOAD, "Give exactly one of room, userId, role, audience")
@@ -195,7 +207,7 @@ class PublishRoutes:
         return await self._idempotency.run(request, identity(request).principal, lambda: self._announce(request))
 
     async def _announce(self, request: web.Request) -> web.Response:
-        args = await body(request, Announcement())
+        args = await body(request, Announcement)
         text = args.get("message") or args.get("body")
         if not text:
             raise RealtimeError(Code.INVALID_PAYLOAD, "message: Missing data for required field.")
@@ -203,7 +215,10 @@ class PublishRoutes:
         if audience.startswith("room:"):
             audience = audience_of(await self._rooms.require(member(request), audience[5:]))
         sender = identity(request).principal
-        row = await self._broadcasting.announce(args["title"], text, audience=audience, sender=sender)
+        stored = await self._broadcasting.announce(
+            args["title"], text, audience=audience, sender=sender, request=request_name(request, sender)
+        )
+        row = stored.notification
         data = {
             "id": row.id,
             "title": args["title"],
@@ -212,7 +227,9 @@ class PublishRoutes:
             "audience": audience,
             "timestamp": timestamp(row.created_at),
         }
-        return success(data, status=201)
+        response = success(data, status=201)
+        response.headers.update(REPLAYED if stored.repeated else {})
+        return response
 
 
 def _publish_audience(kind: str, args: JsonObject) -> Audience:
@@ -251,7 +268,7 @@ class SocketTestRoutes:
         ]
 
     async def broadcast(self, request: web.Request) -> web.Response:
-        args = await body(request, TestMessage())
+        args = await body(request, TestMessage)
         shown = self._broadcasting.test(
             args["title"] or "Test Broadcast",
             args["message"] or "This is a test broadcast message",
@@ -261,7 +278,7 @@ class SocketTestRoutes:
         return reply({"message": "Broadcast sent successfully", "notification": _stamped(shown)})
 
     async def send(self, request: web.Request) -> web.Response:
-        args = await body(request, TestMessage())
+        args = await body(request, TestMessage)
         user = await self._directory.wire_id(path_id(request, "userId"))
         shown = self._broadcasting.test(
             args["title"] or "Direct Message",

@@ -87,7 +87,7 @@ class UserRoutes:
 
     async def patch(self, request: web.Request) -> web.Response:
         """Set a role or a name. Live connections leave at once what the new role may not be in."""
-        args = await body(request, UserPatch())
+        args = await body(request, UserPatch)
         if not args:
             raise RealtimeError(Code.INVALID_PAYLOAD, "Give a role or a name")
         id = path_id(request)

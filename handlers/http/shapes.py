@@ -1,47 +1,22 @@
-"""How stored values look in REST answers. List rows carry every spelling that a deployed client reads."""
+"""How stored values look in REST answers."""
+
+from dataclasses import replace
 
 from realtime.auth import Identity
 from realtime.clock import optional_timestamp, timestamp
-from realtime.models import Draft, JsonObject, Notification, Target, wire_id
+from realtime.models import Counts, Draft, JsonObject, Notification, Target, wire_id
+from realtime.rows import list_row
 from realtime.services.presence import PresenceView
+from realtime.services.traces import Step
 
 
 def notification(row: Notification, reader: Identity | None = None) -> JsonObject:
-    """Return a notification as its reader sees it; without one, as its sender does."""
-    content = row.content
-    owner = reader.wire_id if reader else _recipient(row.target)
-    return {
-        "id": row.id,
-        "_id": str(row.id),
-        "userId": owner,
-        "user_id": owner,
-        "user": owner,
-        "audience": row.target.audience,
-        "type": content.type,
-        "title": content.title,
-        "message": content.message,
-        "body": content.message,
-        "priority": content.priority,
-        "url": content.url,
-        "actionUrl": content.url,
-        "metadata": content.metadata,
-        "actions": content.actions,
-        "groupKey": content.group_key,
-        "groupCount": row.group_count,
-        "read": row.read,
-        "isRead": row.read,
-        "is_read": row.read,
-        "readAt": optional_timestamp(row.read_at),
-        "read_at": optional_timestamp(row.read_at),
-        "archived": False,
-        "createdAt": timestamp(row.created_at),
-        "created_at": timestamp(row.created_at),
-        "updatedAt": timestamp(row.updated_at),
-        "updated_at": timestamp(row.updated_at),
-        "expiresAt": optional_timestamp(content.expires_at),
-        "expires_at": optional_timestamp(content.expires_at),
-        "status": "sent",
-    }
+    """Return a notification as its reader sees it; without one, as its sender does, who is not told what was done
+    with it."""
+    if reader is not None:
+        return list_row(row, reader.wire_id)
+    sent = replace(row, read_at=None, seen_at=None, archived_at=None, snoozed_until=None)
+    return list_row(sent, _recipient(row.target))
 
 
 def draft(row: Draft) -> JsonObject:
@@ -56,6 +31,25 @@ def draft(row: Draft) -> JsonObject:
         )
     )
     return {**shown, "status": "draft", "scheduledAt": timestamp(row.run_at), "scheduled_at": timestamp(row.run_at)}
+
+
+def counts(counts: Counts) -> JsonObject:
+    return {
+        "unreadCount": counts.unread,
+        "unseenCount": counts.unseen,
+        "categories": counts.categories,
+        "revision": counts.revision,
+    }
+
+
+def step(step: Step) -> JsonObject:
+    """Return a stage of a notification's way; what is not known of it is left out."""
+    shown: JsonObject = {"stage": step.stage, "at": timestamp(step.at)}
+    if step.who is not None:
+        kind, _, id = step.who.partition(":")
+        shown[f"{kind}Id"] = wire_id(id)
+    more = {"device": step.device, "detail": step.detail}
+    return {**shown, **{name: value for name, value in more.items() if value is not None}}
 
 
 def _recipient(target: Target) -> object:

@@ -137,7 +137,7 @@ class DevRoutes:
         self._require_local(request)
         if request.content_type != "application/json":
             raise RealtimeError(Code.INVALID_PAYLOAD, "The body must be application/json", status=415)
-        args = await body(request, DevToken())
+        args = await body(request, DevToken)
         now = self._clock()
         user = wire_id(args["userId"])
         role = GUEST_ROLE if args["guest"] else args["role"] or DEFAULT_ROLE

@@ -8,17 +8,18 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from handlers.commands.base import Answer
 from handlers.commands.dispatch import Dispatcher
 from handlers.sockets.entrance import Entrance
+from handlers.sockets.since import asked_since
 from realtime.dialects.base import Dialect
 from realtime.engine import RealtimeServer
 from realtime.engine.channel import Channel, Session
 from realtime.engine.handshake import Handshake
 from realtime.errors import Code, RealtimeError
 
-Greet = Callable[[Session], None]
-"""What a new connection is told. What it sends follows the answer to the CONNECT."""
+Greet = Callable[[Session, str | None], None]
+"""What a new connection is told, and one that has come back (`asked_since`). It follows the answer to the CONNECT."""
 
 
-def no_greeting(_session: Session) -> None:
+def no_greeting(_session: Session, _since: str | None) -> None:
     """A namespace whose clients expect nothing at connecting."""
 
 
@@ -50,7 +51,7 @@ class Namespace:
             session = await self._entrance.admit(self._channel, self._dialect, sid, request, auth)
         except RealtimeError as error:
             raise Refused(error.message, _details(error)) from error
-        self._greet(session)
+        self._greet(session, asked_since(request.query, auth))
 
     def _event(self, event: str, sid: str, *args: object) -> Answer | Coroutine[Any, Any, Answer]:
         session = self._channel.session(sid)

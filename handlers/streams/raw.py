@@ -7,6 +7,7 @@ from handlers.commands.base import Answer
 from handlers.commands.dispatch import Dispatcher
 from handlers.sockets.entrance import Entrance
 from handlers.sockets.namespace import Greet
+from handlers.sockets.since import asked_since
 from realtime import wire
 from realtime.dialects.base import Dialect
 from realtime.engine.channel import Channel, Session
@@ -45,7 +46,7 @@ class RawEndpoint:
         except RealtimeError as error:
             turn_away(link, error)
         else:
-            self._greet(session)
+            self._greet(session, asked_since(link.handshake.query))
 
     def received(self, link: PlainSession, message: str | bytes) -> Coroutine[Any, Any, None] | None:
         session = self._channel.session(link.sid)

@@ -10,6 +10,7 @@ from realtime.clock import timestamp
 from realtime.errors import Code
 from realtime.events import Audience, Event
 from realtime.models import JsonObject
+from realtime.rows import sync_page
 
 Reach = Callable[[Any, Audience], Audience]
 
@@ -28,18 +29,18 @@ def everybody_else(event: Any, audience: Audience) -> Audience:
 class Row:
     """One outgoing frame: a wire name (fixed, or taken from the event), its payload, and who hears it.
 
-    `mark` names the place that a client has reached with this frame; streams send it as the event's id.
+    `mark` is what a client has come to with this frame; streams make the event's id of it.
     """
 
     name: str | Callable[[Any], str]
     shape: Callable[[Any], object]
     reach: Reach = as_given
-    mark: Callable[[Any], str] | None = None
+    mark: Callable[[Any], object] | None = None
 
     def wire_name(self, event: Event) -> str:
         return self.name if isinstance(self.name, str) else self.name(event)
 
-    def wire_mark(self, event: Event) -> str | None:
+    def wire_mark(self, event: Event) -> object:
         return self.mark(event) if self.mark is not None else None
 
 
@@ -62,6 +63,12 @@ def token_expired(event: Any) -> JsonObject:
     return {"message": event.message, "code": "TOKEN_EXPIRED", "timestamp": timestamp(event.at)}
 
 
+def counts(event: Any) -> JsonObject:
+    """What badges show, but for `count` itself."""
+    categories = dict(sorted(event.categories.items()))
+    return {"unseenCount": event.unseen, "categories": categories, "revision": event.revision}
+
+
 def stopping(event: Any) -> JsonObject:
     return {
         "message": "The server is restarting",
@@ -69,6 +76,9 @@ def stopping(event: Any) -> JsonObject:
         "timestamp": timestamp(event.at),
     }
 
+
+SYNCED: Final = [Row("notifications_sync", sync_page)]
+"""Pages of what has changed, in every vocabulary that shows an inbox."""
 
 NOT_SENT: Final[Sequence[Row]] = ()
 """The explicit statement that a vocabulary does not know an event."""
@@ -87,6 +97,11 @@ EVERYWHERE: Final[Mapping[type[Event], Sequence[Row]]] = MappingProxyType(
     }
 )
 """What all vocabularies say alike."""
+
+INBOX_COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"notifications_sync": "sync_notifications", "notification_ack": "acknowledge_notifications"}
+)
+"""What clients of every vocabulary that shows an inbox may ask."""
 
 AUTHENTICATION: Final = MappingProxyType(
     {

@@ -10,9 +10,12 @@ from realtime.clock import timestamp
 from realtime.dialects.base import (
     AUTHENTICATION,
     EVERYWHERE,
+    INBOX_COMMANDS,
     NOT_SENT,
+    SYNCED,
     Dialect,
     Row,
+    counts,
     everybody_else,
 )
 from realtime.models import JsonObject
@@ -56,6 +59,15 @@ def _announcement(event: e.AnnouncementCreated) -> JsonObject:
     }
 
 
+def _count(event: e.UnreadChanged) -> JsonObject:
+    return {
+        "count": event.count,
+        "unreadCount": event.count,
+        **counts(event),
+        "timestamp": timestamp(event.at),
+    }
+
+
 def _status(status: str) -> Any:
     def shape(event: e.CameOnline | e.WentOffline) -> JsonObject:
         return {"userId": event.person.id, "status": status, "timestamp": timestamp(event.at)}
@@ -96,7 +108,8 @@ DASHBOARD = Dialect(
         e.NotificationCreated: [Row("notification", _notification)],
         e.AnnouncementCreated: [Row("announcement", _announcement)],
         e.NoticeGiven: NOT_SENT,
-        e.UnreadChanged: NOT_SENT,
+        e.UnreadChanged: [Row("unread_count", _count)],
+        e.InboxSynced: SYNCED,
         e.Connected: [Row("connected", _connected)],
         e.CameOnline: [Row("user_status", _status("online"), everybody_else)],
         e.WentOffline: [Row("user_status", _status("offline"), everybody_else)],
@@ -130,6 +143,7 @@ DASHBOARD = Dialect(
         "unsubscribe": "unsubscribe",
         "heartbeat": "heartbeat",
         "refresh_token": "refresh_token",
+        **INBOX_COMMANDS,
     },
     text_ids=True,
     refusals=AUTHENTICATION,

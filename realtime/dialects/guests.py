@@ -87,6 +87,7 @@ GUESTS = Dialect(
         e.AnnouncementCreated: [Row("notification", _notification)],
         e.NoticeGiven: [Row("system", _notice)],
         e.UnreadChanged: NOT_SENT,
+        e.InboxSynced: NOT_SENT,
         e.Connected: [Row("connection", _connected)],
         e.CameOnline: NOT_SENT,
         e.WentOffline: NOT_SENT,

@@ -169,6 +169,7 @@ MESSAGING = Dialect(
         e.AnnouncementCreated: NOT_SENT,
         e.NoticeGiven: NOT_SENT,
         e.UnreadChanged: NOT_SENT,
+        e.InboxSynced: NOT_SENT,
         e.Connected: [Row("CONNECTION_SUCCESS", _success), Row("connected", _connected)],
         e.CameOnline: _online_rows("online"),
         e.WentOffline: _online_rows("offline"),

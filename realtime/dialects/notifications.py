@@ -6,8 +6,17 @@ is both. Ids are text. docs/contract.md, "Notifications namespace".
 
 from realtime import events as e
 from realtime.clock import timestamp
-from realtime.dialects.base import AUTHENTICATION, EVERYWHERE, NOT_SENT, Dialect, Row
-from realtime.models import JsonObject
+from realtime.dialects.base import (
+    AUTHENTICATION,
+    EVERYWHERE,
+    INBOX_COMMANDS,
+    NOT_SENT,
+    SYNCED,
+    Dialect,
+    Row,
+    counts,
+)
+from realtime.models import JsonObject, Notification
 
 NAMESPACE = "/notifications"
 ANNOUNCEMENT = "SYSTEM_ANNOUNCEMENT"
@@ -56,22 +65,17 @@ def _announcement(event: e.NotificationCreated) -> JsonObject:
 
 
 def _count(event: e.UnreadChanged) -> JsonObject:
-    return {
-        "type": "unread_count",
-        "data": {"count": event.count},
-        "count": event.count,
-        "timestamp": timestamp(event.at),
-    }
+    bare = _bare_count(event)
+    return {"type": "unread_count", "data": bare, **bare, "timestamp": timestamp(event.at)}
 
 
 def _bare_count(event: e.UnreadChanged) -> JsonObject:
-    return {"count": event.count}
+    return {"count": event.count, **counts(event)}
 
 
-def place(event: e.NotificationCreated) -> str:
-    """Return where a stream has got to with a notification: its time in microseconds and its id."""
-    row = event.notification
-    return f"{round(row.created_at * 1_000_000)}-{row.id}"
+def _shown(event: e.NotificationCreated) -> Notification:
+    """A stream has got to a notification when it has shown it."""
+    return event.notification
 
 
 _OTHERS = {
@@ -113,12 +117,14 @@ NOTIFICATIONS = Dialect(
         e.NotificationCreated: [Row("notification", _notification)],
         e.AnnouncementCreated: [Row("notification", _announcement)],
         e.UnreadChanged: [Row("unread_count", _count)],
+        e.InboxSynced: SYNCED,
     },
     inbound={
         "subscribe_notifications": "follow_notifications",
         "unsubscribe_notifications": "unfollow_notifications",
         "heartbeat": "heartbeat",
         "refresh_token": "refresh_token",
+        **INBOX_COMMANDS,
     },
     text_ids=True,
     refusals=AUTHENTICATION,
@@ -129,9 +135,10 @@ STREAM = Dialect(
     namespace=NAMESPACE,
     outbound={
         **_OTHERS,
-        e.NotificationCreated: [Row("notification", _fields, mark=place)],
-        e.AnnouncementCreated: [Row("notification", _announced, mark=place)],
+        e.NotificationCreated: [Row("notification", _fields, mark=_shown)],
+        e.AnnouncementCreated: [Row("notification", _announced, mark=_shown)],
         e.UnreadChanged: [Row("unread_count", _bare_count)],
+        e.InboxSynced: NOT_SENT,
     },
     inbound={},
     text_ids=True,

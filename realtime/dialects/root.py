@@ -8,7 +8,7 @@ from typing import Any
 
 from realtime import events as e
 from realtime.clock import optional_timestamp, timestamp
-from realtime.dialects.base import EVERYWHERE, NOT_SENT, Dialect, Row
+from realtime.dialects.base import EVERYWHERE, INBOX_COMMANDS, NOT_SENT, SYNCED, Dialect, Row, counts
 from realtime.events import Audience
 from realtime.models import JsonObject, Notification
 from rooms import names
@@ -74,7 +74,13 @@ def related_entity(row: Notification) -> JsonObject | None:
 
 
 def _count(event: e.UnreadChanged) -> JsonObject:
-    return {"userId": event.user, "count": event.count, "unreadCount": event.count, "timestamp": timestamp(event.at)}
+    return {
+        "userId": event.user,
+        "count": event.count,
+        "unreadCount": event.count,
+        **counts(event),
+        "timestamp": timestamp(event.at),
+    }
 
 
 def _who(event: Any) -> JsonObject:
@@ -190,6 +196,7 @@ ROOT = Dialect(
         e.AnnouncementCreated: _NOTIFICATION,
         e.NoticeGiven: NOT_SENT,
         e.UnreadChanged: [Row("notification_count_updated", _count)],
+        e.InboxSynced: SYNCED,
         e.Connected: NOT_SENT,
         e.JoinedRoom: [Row("userOnline", _who), Row("user_online", _who_named)],
         e.CameOnline: [
@@ -240,5 +247,6 @@ ROOT = Dialect(
         "join_room": "join_room",
         "leave_room": "leave_room",
         "refresh_token": "refresh_token",
+        **INBOX_COMMANDS,
     },
 )

@@ -109,11 +109,11 @@ class Channel:
     def _enter(self, sid: str) -> None:
         self.membership.add(sid)
 
-    def encode(self, event: str, payload: object, mark: str | None = None) -> Burst:
-        """`mark` names a place in what a client has been told; streams send it along."""
+    def encode(self, event: str, payload: object, mark: object = None) -> Burst:
+        """`mark` is what a client has come to with the event; streams count by it."""
         raise NotImplementedError
 
-    def template(self, event: str, payload: object, mark: str | None = None) -> Template:
+    def template(self, event: str, payload: object, mark: object = None) -> Template:
         raise NotImplementedError
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:
@@ -143,10 +143,10 @@ class NamespaceChannel(Channel):
     def _enter(self, sid: str) -> None:
         self._server.manager.admit(sid, self.path)
 
-    def encode(self, event: str, payload: object, mark: str | None = None) -> Burst:
+    def encode(self, event: str, payload: object, mark: object = None) -> Burst:
         return Burst.encode(self.path, event, payload)
 
-    def template(self, event: str, payload: object, mark: str | None = None) -> Template:
+    def template(self, event: str, payload: object, mark: object = None) -> Template:
         return Template(packets.event_text(self.path, [event, payload]))
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:

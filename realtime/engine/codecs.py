@@ -1,5 +1,7 @@
 """How plain connections spell an event: JSON with two fields, or lines of an event stream."""
 
+import functools
+from collections.abc import Callable
 from typing import Protocol
 
 from realtime import wire
@@ -7,13 +9,13 @@ from realtime.engine.frames import Burst, Template
 
 
 class Codec(Protocol):
-    """`mark` names the place that a client has reached with an event; codecs without such a thing leave it out."""
+    """`mark` is what a client has come to with an event; codecs of connections that do not count leave it out."""
 
-    def encode(self, name: str, payload: object, mark: str | None) -> Burst:
+    def encode(self, name: str, payload: object, mark: object = None) -> Burst:
         """Raises wire.BadJson."""
         ...
 
-    def template(self, name: str, payload: object, mark: str | None) -> Template: ...
+    def template(self, name: str, payload: object, mark: object = None) -> Template: ...
 
 
 class JsonFrames:
@@ -26,28 +28,46 @@ class JsonFrames:
     def text(self, name: str, payload: object, **more: object) -> bytes:
         return wire.dumps({self._name_key: name, self._data_key: payload, **more})
 
-    def encode(self, name: str, payload: object, mark: str | None = None) -> Burst:
+    def encode(self, name: str, payload: object, mark: object = None) -> Burst:
         return Burst.of(self.text(name, payload))
 
-    def template(self, name: str, payload: object, mark: str | None = None) -> Template:
+    def template(self, name: str, payload: object, mark: object = None) -> Template:
         return Template(self.text(name, payload))
 
 
 class EventStream:
-    """Server-sent events without a name, as `onmessage` of an EventSource hears them: ``{"type", "data"}``."""
+    """Server-sent events without a name, as `onmessage` of an EventSource hears them: ``{"type", "data"}``.
 
-    def encode(self, name: str, payload: object, mark: str | None = None) -> Burst:
-        return _unframed(self._text(name, payload, mark))
+    The same text for all streams; what they count by (`numbered`) is each one's own.
+    """
 
-    def template(self, name: str, payload: object, mark: str | None = None) -> Template:
-        return Template(self._text(name, payload, mark), _unframed)
+    def encode(self, name: str, payload: object, mark: object = None) -> Burst:
+        return _unframed(mark, self._text(name, payload))
+
+    def template(self, name: str, payload: object, mark: object = None) -> Template:
+        return Template(self._text(name, payload), functools.partial(_unframed, mark))
 
     @staticmethod
-    def _text(name: str, payload: object, mark: str | None) -> bytes:
+    def _text(name: str, payload: object) -> bytes:
         """JSON holds no line breaks, so one `data` line is enough."""
-        line = b"data: " + wire.dumps({"type": name, "data": payload}) + b"\n\n"
-        return line if mark is None else b"id: " + mark.encode() + b"\n" + line
+        return b"data: " + wire.dumps({"type": name, "data": payload}) + b"\n\n"
 
 
-def _unframed(text: bytes) -> Burst:
-    return Burst(text, (text,))
+def _unframed(mark: object, text: bytes) -> Burst:
+    return Burst(text, (text,), marks=() if mark is None else ((0, mark),))
+
+
+def id_line(id: str) -> Burst:
+    """Return the line that gives the event that follows, or nothing yet, an id."""
+    line = b"id: " + id.encode() + b"\n"
+    return Burst(line, (line,))
+
+
+def numbered(burst: Burst, id_of: Callable[[object], str]) -> Burst:
+    """Return the frames of an event stream with an id before each that has a mark, in order."""
+    text, parts, begin = burst.frames, [], 0
+    for offset, mark in burst.marks:
+        parts += [text[begin:offset], id_line(id_of(mark)).frames]
+        begin = offset
+    frames = b"".join([*parts, text[begin:]])
+    return Burst(frames, (frames,))

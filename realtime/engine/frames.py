@@ -58,17 +58,23 @@ class Burst:
     """Some Engine.IO packets, in order, encoded for every transport.
 
     `frames` are WebSocket frames, ready to be written; `packets` are what a polling connection queues. A volatile
-    burst has `latest`: pairs (key, burst) of which a slow connection gets only the last of each key.
+    burst has `latest`: pairs (key, burst) of which a slow connection gets only the last of each key. `marks` are
+    pairs (where in `frames`, what a client has come to with the frame that begins there).
     """
 
-    __slots__ = ("_deflated", "frames", "latest", "packets")
+    __slots__ = ("_deflated", "frames", "latest", "marks", "packets")
 
     def __init__(
-        self, frames: bytes, packets: tuple[bytes, ...], latest: "tuple[tuple[Hashable, Burst], ...]" = ()
+        self,
+        frames: bytes,
+        packets: tuple[bytes, ...],
+        latest: "tuple[tuple[Hashable, Burst], ...]" = (),
+        marks: tuple[tuple[int, object], ...] = (),
     ) -> None:
         self.frames = frames
         self.packets = packets
         self.latest = latest
+        self.marks = marks
         self._deflated: bytes | None = None
 
     @classmethod
@@ -88,11 +94,12 @@ class Burst:
         if len(parts) == 1:
             return parts[0]
         latest = tuple(pair for part in parts for pair in part.latest) if all(part.latest for part in parts) else ()
-        return cls(b"".join(part.frames for part in parts), tuple(p for part in parts for p in part.packets), latest)
+        frames = b"".join(part.frames for part in parts)
+        return cls(frames, tuple(p for part in parts for p in part.packets), latest, _joined_marks(parts))
 
     def volatile(self, key: Hashable) -> "Burst":
         """Return the same packets, to be replaced by later ones of the same key when a connection is slow."""
-        return Burst(self.frames, self.packets, ((key, self),))
+        return Burst(self.frames, self.packets, ((key, self),), self.marks)
 
     @property
     def deflated(self) -> bytes:
@@ -101,6 +108,15 @@ class Burst:
             large = len(self.frames) > COMPRESS_ABOVE
             self._deflated = b"".join(map(_compressed, self.packets)) if large else self.frames
         return self._deflated
+
+
+def _joined_marks(parts: Iterable[Burst]) -> tuple[tuple[int, object], ...]:
+    marks: list[tuple[int, object]] = []
+    begin = 0
+    for part in parts:
+        marks += [(begin + offset, mark) for offset, mark in part.marks]
+        begin += len(part.frames)
+    return tuple(marks)
 
 
 def polling_payload(queued: Iterable[bytes]) -> bytes:

@@ -4,7 +4,7 @@ from realtime.clock import Clock
 from realtime.engine.server import RESERVED_EVENTS
 from realtime.errors import Code, RealtimeError
 from realtime.events import Audience, Custom, NoticeGiven, TestNotification
-from realtime.models import Content, JsonObject, Notification, Principal, Target, WireId
+from realtime.models import Content, JsonObject, Principal, Stored, Target, WireId
 from realtime.publisher import Publisher
 from realtime.services.notifications import NotificationService
 
@@ -17,16 +17,20 @@ class BroadcastService:
         self._notifications = notifications
         self._clock = clock
 
-    async def announce(self, title: str, message: str, *, audience: str, sender: Principal) -> Notification:
+    async def announce(
+        self, title: str, message: str, *, audience: str, sender: Principal, request: str | None = None
+    ) -> Stored:
         """Store one announcement for everybody (``all``), ``role:x`` or ``room:x``, and show it.
 
-        Hotel guests hear of one for everybody, too, and it is not kept for them.
+        Hotel guests hear of one for everybody, too, and it is not kept for them. `request` names all attempts to
+        make this one.
         """
         content = Content(type="announcement", title=title, message=message)
-        sent = await self._notifications.send([Target(audience=audience)], content, sender=sender)
-        if audience == "all":
+        sent = await self._notifications.send([Target(audience=audience)], content, sender=sender, request=request)
+        stored = sent.stored[0]
+        if audience == "all" and not stored.repeated:
             self._publisher.publish(NoticeGiven(self._clock(), message), Audience.all())
-        return sent.stored[0].notification
+        return stored
 
     def custom(self, name: str, data: object, audience: Audience) -> int:
         """Send any event to an audience; name and data pass untouched. Returns how many connections got it.

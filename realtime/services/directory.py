@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -16,8 +17,17 @@ from rooms.policy import ADMIN_ROOM_ROLES, Member
 log = structlog.get_logger(__name__)
 
 CACHE_SIZE = 50_000
+KNOWN_SECONDS = 60.0
+"""How long what the store holds of a user is taken for granted: another process may have removed them."""
+
 ADMIN_AUDIENCE = f"room:{names.ADMIN_ROOM}"
 _NONE: frozenset[str] = frozenset()
+
+
+class CountWatcher(Protocol):
+    """Told when somebody's counts may have changed."""
+
+    def mark(self, *principals: Principal) -> None: ...
 
 
 class Directory:
@@ -28,12 +38,18 @@ class Directory:
         self._store = store
         self._clock = clock
         self._seen: dict[str, Identity] = {}
+        self._seen_at: dict[str, float] = {}
         self._set_roles: dict[str, tuple[str, float]] = {}
-        self._admin_readers: set[Principal] = set()
+        self._admin_readers: dict[Principal, float] = {}
+        self._counts: list[CountWatcher] = []
+
+    def tell_counts(self, watcher: CountWatcher) -> None:
+        """Another role may see more, or less."""
+        self._counts.append(watcher)
 
     async def start(self) -> None:
         self._set_roles = await self._store.roles_set()
-        self._admin_readers = set(await self._store.readers(ADMIN_AUDIENCE))
+        self._admin_readers = dict.fromkeys(await self._store.readers(ADMIN_AUDIENCE), self._clock())
 
     def member(self, identity: Identity) -> Member:
         """Return what the person may do and hear now."""
@@ -46,6 +62,13 @@ class Directory:
             audience=role if newer else identity.role,
             grants=identity.grants,
         )
+
+    def audience_of(self, user: str) -> str | None:
+        """Return the role whose broadcasts a user receives; None when nobody has said it lately."""
+        known = self._seen.get(user)
+        if known is not None:
+            return self.member(known).audience
+        return self._set_roles[user][0] if user in self._set_roles else None
 
     async def see(self, identity: Identity) -> None:
         """Record whom a token names. A database that cannot write does not keep people out."""
@@ -69,11 +92,25 @@ class Directory:
                 return
         except StoreUnavailable:
             log.warning("directory not updated: the database is not available", user=identity.id)
+            if self._says_the_same(identity):
+                self._remember(identity)  # and asks again later
             return
+        known = self._seen.get(identity.id)
         self._remember(identity)
+        if known is not None and known.role != identity.role:
+            for watcher in self._counts:
+                watcher.mark(user_principal(identity.id))
 
     def _says_nothing_new(self, identity: Identity) -> bool:
-        """Whether the store knows all of a token. When it was issued matters to roles that an administrator set."""
+        """Whether the store knows all of a token, and did a moment ago."""
+        return self._is_fresh(self._seen_at.get(identity.id)) and self._says_the_same(identity)
+
+    def _is_fresh(self, at: float | None) -> bool:
+        return at is not None and abs(self._clock() - at) < KNOWN_SECONDS
+
+    def _says_the_same(self, identity: Identity) -> bool:
+        """Whether the last token said all of this one. When it was issued matters to roles that an administrator
+        set."""
         known = self._seen.get(identity.id)
         if known is None:
             return False
@@ -89,18 +126,23 @@ class Directory:
     async def _hold_admin_audience(self, user: User) -> None:
         """Notifications to the admin room reach administrators who are offline, too."""
         principal = user_principal(user.id)
-        holds = principal in self._admin_readers
-        if user.role in ADMIN_ROOM_ROLES and not holds:
-            await self._store.open_membership(principal, ADMIN_AUDIENCE, now=self._clock())
-            self._admin_readers.add(principal)
-        elif user.role not in ADMIN_ROOM_ROLES and holds:
+        if user.role in ADMIN_ROOM_ROLES:
+            if not self._is_fresh(self._admin_readers.get(principal)):
+                await self._store.open_membership(principal, ADMIN_AUDIENCE, now=self._clock())
+                self._admin_readers[principal] = self._clock()
+        elif principal in self._admin_readers:
             await self._store.drop_membership(principal, ADMIN_AUDIENCE)
-            self._admin_readers.discard(principal)
+            self._admin_readers.pop(principal, None)
 
     def _remember(self, identity: Identity) -> None:
         self._seen[identity.id] = replace(identity, grants=_NONE) if identity.grants else identity
+        self._seen_at[identity.id] = self._clock()
         if len(self._seen) > CACHE_SIZE:
-            del self._seen[next(iter(self._seen))]
+            self._forget(next(iter(self._seen)))
+
+    def _forget(self, id: str) -> None:
+        self._seen.pop(id, None)
+        self._seen_at.pop(id, None)
 
     async def user(self, id: str) -> User | None:
         return await self._store.user(id)
@@ -118,7 +160,7 @@ class Directory:
         user = await self._store.set_user(id, role=role, name=name, now=self._clock())
         if role is not None:
             self._set_roles[id] = (role, user.role_set_at)
-        self._seen.pop(id, None)
+        self._forget(id)
         await self._hold_admin_audience(user)
         return user
 

@@ -20,6 +20,7 @@ from realtime.models import JsonObject, Notification, Principal, WireId, guest_p
 from realtime.publisher import Publisher
 from realtime.services.errands import Errands
 from realtime.services.notifications import NotificationService
+from realtime.services.receipts import Devices, ReceiptService
 from realtime.services.replays import Drain
 from realtime.store.base import Store
 
@@ -87,6 +88,8 @@ class GuestService:
         publisher: Publisher,
         notifications: NotificationService,
         errands: Errands,
+        receipts: ReceiptService,
+        devices: Devices,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -95,6 +98,8 @@ class GuestService:
         self._publisher = publisher
         self._notifications = notifications
         self._errands = errands
+        self._receipts = receipts
+        self._devices = devices
         self._clock = clock
         self._metrics = metrics
         self._known: dict[Principal, None] = {}
@@ -188,7 +193,10 @@ class GuestService:
         taken = tab.confirmed(number)
         tab.ask()
         if taken:
-            self._note(session.identity.principal, taken)
+            principal, device = session.identity.principal, self._devices.of(session)
+            for id in taken:
+                self._receipts.note("acknowledged", id, principal, device)
+            self._note(principal, taken)
 
     def _note(self, principal: Principal, ids: list[int]) -> None:
         if principal not in self._notes and len(self._notes) >= MAX_NOTES:

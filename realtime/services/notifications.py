@@ -1,14 +1,10 @@
-"""Notifications: stored first, shown live to whoever is connected, counted exactly.
-
-Counts are never computed from what was sent: after each change the people concerned are marked, and a worker reads
-their true count from the store and pushes it to all of their connections.
-"""
+"""Notifications: stored first, shown live to whoever is connected, in the order of storing."""
 
 import asyncio
-import heapq
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -16,106 +12,52 @@ from realtime.clock import Clock
 from realtime.engine.channel import Session
 from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError, StoreUnavailable
-from realtime.events import AnnouncementCreated, Audience, NotificationCreated, UnreadChanged
+from realtime.events import AnnouncementCreated, Audience, NotificationCreated
 from realtime.metrics import Metrics
-from realtime.models import (
-    Content,
-    Draft,
-    InboxQuery,
-    Notification,
-    Principal,
-    Stored,
-    Target,
-    WireId,
-    user_principal,
-)
+from realtime.models import Content, Draft, Held, Notification, Principal, Stored, Target, user_principal
 from realtime.publisher import Publisher
-from realtime.services.directory import Directory
+from realtime.services.audiences import Audiences
+from realtime.services.counts import UnreadCounter
+from realtime.services.inbox import InboxService, not_found
+from realtime.services.receipts import ReceiptService
 from realtime.services.replays import Drain, Replays
+from realtime.services.turns import Turns
 from realtime.store.base import Store
 from rooms import names
 
 log = structlog.get_logger(__name__)
 
 DUE_PER_ROUND = 500
+SHOWN_TOGETHER = 50
+"""Notifications of one request that are shown before others have their turn."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a request to notify made: rows that are live, or drafts that wait for their time."""
+    """What a request to notify made, one for each target: rows that are live, drafts that wait for their time, or
+    what an earlier request with the same key made."""
 
-    stored: tuple[Stored, ...] = ()
-    drafts: tuple[Draft, ...] = ()
+    made: tuple[Held | Stored, ...] = ()
 
+    @property
+    def stored(self) -> tuple[Stored, ...]:
+        return tuple(one for one in self.made if isinstance(one, Stored))
 
-class UnreadCounter:
-    """Pushes the exact count of people who were marked; marks of one person that wait are one push."""
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        return tuple(one.draft for one in self.made if isinstance(one, Held))
 
-    def __init__(
-        self, *, store: Store, channels: Channels, publisher: Publisher, clock: Clock, metrics: Metrics
-    ) -> None:
-        self._store = store
-        self._channels = channels
-        self._publisher = publisher
-        self._clock = clock
-        self._metrics = metrics
-        self._marked: dict[Principal, None] = {}
-        self._newcomers: dict[str, tuple[Session, int | None]] = {}
-        self._wake = asyncio.Event()
+    @property
+    def duplicate(self) -> bool:
+        """Whether nothing of it is new."""
+        return bool(self.made) and all(one.duplicate for one in self.made)
 
-    def mark(self, *principals: Principal) -> None:
-        """Note that somebody's count may have changed. People without a connection are not counted."""
-        for principal in principals:
-            if self._channels.is_connected(principal):
-                self._marked[principal] = None
-        if self._marked:
-            self._wake.set()
-
-    def greet(self, session: Session, *, told: int | None = None) -> None:
-        """Tell one connection its owner's count soon, unless it is the one that it was `told` already.
-
-        Through the same worker as every change, so that no older count comes after a newer one.
-        """
-        self._newcomers[session.sid] = (session, told)
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Push counts until cancelled."""
-        while True:
-            await self._wake.wait()
-            while self._newcomers or self._marked:
-                if self._newcomers:
-                    session, told = self._newcomers.pop(next(iter(self._newcomers)))
-                    await self._guarded(self._push_to(session, told))
-                else:
-                    principal = next(iter(self._marked))
-                    del self._marked[principal]
-                    await self._guarded(self._push(principal))
-            self._wake.clear()
-
-    async def _guarded(self, push: Coroutine[Any, Any, None]) -> None:
-        try:
-            await push
-        except StoreUnavailable:
-            self._metrics.loop_failures.labels("unread_counts").inc()
-            log.warning("unread count not pushed: the database is not available")
-        except Exception as error:
-            self._metrics.loop_failures.labels("unread_counts").inc()
-            log.error("unread count not pushed", exc_info=error)
-
-    async def _push_to(self, session: Session, told: int | None) -> None:
-        identity = session.identity
-        count = await self._store.unread_count(identity.principal, now=self._clock())
-        if count != told:
-            self._publisher.publish_to_connection(UnreadChanged(self._clock(), identity.wire_id, count), session)
-
-    async def _push(self, principal: Principal) -> None:
-        sessions = self._channels.of(principal)
-        if not sessions:
-            return
-        count = await self._store.unread_count(principal, now=self._clock())
-        event = UnreadChanged(self._clock(), sessions[0].identity.wire_id, count)
-        self._publisher.publish(event, Audience.principal(principal, skip=self._channels.muted()))
+    @property
+    def repeated(self) -> bool:
+        """Whether an earlier attempt of this very request made all of it."""
+        return bool(self.made) and all(one.repeated for one in self.made)
 
 
 class Watcher(Protocol):
@@ -128,8 +70,8 @@ class Watcher(Protocol):
         """It went to one connection that had missed it."""
 
 
-class NotificationService:
-    """Sends, schedules, lists and marks notifications."""
+class NotificationService(InboxService):
+    """Sends, schedules, shows and takes back notifications; what readers do with them is the inbox."""
 
     def __init__(
         self,
@@ -137,27 +79,30 @@ class NotificationService:
         store: Store,
         publisher: Publisher,
         channels: Channels,
-        directory: Directory,
+        audiences: Audiences,
         counter: UnreadCounter,
+        receipts: ReceiptService,
         replays: Replays,
         clock: Clock,
+        metrics: Metrics,
     ) -> None:
-        self._store = store
+        super().__init__(store=store, counter=counter, receipts=receipts, clock=clock)
+        self._metrics = metrics
         self._publisher = publisher
         self._channels = channels
-        self._directory = directory
-        self._counter = counter
+        self._audiences = audiences
         self._replays = replays
+        self._turns = Turns()
         self._watchers: list[Watcher] = []
-        self._clock = clock
         self._next_run: float | None = None
-        self._ends: list[tuple[float, int, Target]] = []
 
     async def start(self) -> None:
         self._next_run = await self._store.next_run()
 
     def watch(self, watcher: Watcher) -> None:
         self._watchers.append(watcher)
+
+    # --- sending ---
 
     async def send(
         self,
@@ -168,48 +113,102 @@ class NotificationService:
         dedup_key: str | None = None,
         run_at: float | None = None,
         id: int | None = None,
+        request: str | None = None,
     ) -> Sent:
         """Store one row per target, then show it; with a `run_at` in the future, store drafts instead.
 
-        `id` is for a single target, and makes a repetition harmless (`Store.take_id`).
+        `id`, which is for a single target, and `request` make a repetition harmless (`Store.take_id`, `Store.add`).
         """
         now = self._clock()
         if run_at is not None and run_at > now:
-            drafts = await self._store.add_drafts(
-                targets, content, sender=sender, run_at=run_at, now=now, dedup_key=dedup_key, id=id
+            held = await self._store.add_drafts(
+                targets, content, sender=sender, run_at=run_at, now=now, dedup_key=dedup_key, id=id, request=request
             )
             self._note_run(run_at)
-            return Sent(drafts=tuple(drafts))
-        stored = await self._store.add(targets, content, sender=sender, now=now, dedup_key=dedup_key, id=id)
-        await self._show_all(stored)
-        return Sent(stored=tuple(stored))
+            return Sent(tuple(held))
+        with self._turns.take() as turn:
+            adding = self._store.add(
+                targets, content, sender=sender, now=now, dedup_key=dedup_key, id=id, request=request
+            )
+            stored = await self._committed(adding, targets)
+            with self._counted(targets):
+                await turn.comes()
+                await self._show_all(stored)
+        return Sent(tuple(stored))
+
+    async def _committed(self, storing: Coroutine[Any, Any, T], targets: Sequence[Target]) -> T:
+        """Wait for the store. What it commits when nobody waits any more is not shown, but counted."""
+        task = asyncio.create_task(storing)
+
+        def count(done: "asyncio.Task[T]") -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._mark_readers(targets)
+
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(count)
+            raise
+
+    @contextmanager
+    def _counted(self, targets: Sequence[Target]) -> Iterator[None]:
+        """Whatever keeps what was stored from being shown, its readers' counts say that it is there."""
+        try:
+            yield
+        except BaseException:
+            self._mark_readers(targets)
+            raise
 
     async def notify(self, content: Content, *recipients: str, sender: Principal | None) -> tuple[Stored, ...]:
         """Tell single users about something, once each."""
         targets = [Target(recipient=user_principal(user)) for user in dict.fromkeys(recipients)]
         return (await self.send(targets, content, sender=sender)).stored if targets else ()
 
+    async def retract(self, id: int, *, caller: Principal, may_all: bool) -> None:
+        """Take a broadcast away from everybody. Raises NOT_FOUND, and FORBIDDEN for what the caller received.
+
+        A communication is taken back under its own path, where its row is.
+        """
+        row = await self._store.broadcast(id)
+        if row is None or row.content.details:
+            raise not_found()
+        if not may_all and row.sender != caller:
+            if await self._store.notification(caller, id, now=self._clock()) is None:
+                raise not_found()
+            raise RealtimeError(Code.FORBIDDEN, "Forbidden: only its sender can take it back")
+        if await self._store.retract(id, now=self._clock()) is None:
+            raise not_found()
+        self._replays.withdraw(id)
+        self._counter.mark_audiences(row.target.audience or "")
+
+    # --- showing ---
+
     async def _show_all(self, stored: Sequence[Stored]) -> None:
-        """Show what is new. It is committed: a database that fails now must not make the sender try again."""
-        for one in stored:
-            if one.duplicate:
-                continue
+        """Show what is new. It is committed: what fails now must not make the sender try again, nor keep the rest
+        from being shown."""
+        new = [one.notification for one in stored if not one.duplicate]
+        for number, notification in enumerate(new, start=1):
             try:
-                await self._show(one.notification)
+                await self._show(notification)
             except StoreUnavailable:
-                log.warning("stored notification not shown: the database is not available", id=one.notification.id)
+                log.warning("stored notification not shown: the database is not available", id=notification.id)
+                self._mark_readers([notification.target])
+            except Exception as error:
+                self._metrics.loop_failures.labels("showing").inc()
+                log.error("stored notification not shown", id=notification.id, exc_info=error)
+                self._mark_readers([notification.target])
+            if number % SHOWN_TOGETHER == 0:
+                await asyncio.sleep(0)
 
     async def _show(self, notification: Notification) -> None:
         """Send a stored notification to those of its readers who are connected. One that has expired is not shown."""
         target, expires_at = notification.target, notification.content.expires_at
-        if expires_at is not None:
-            if expires_at <= self._clock():
-                return
-            heapq.heappush(self._ends, (expires_at, notification.id, target))
-        event = AnnouncementCreated if notification.content.type == "announcement" else NotificationCreated
-        readers = await self._online_readers(target)
+        if expires_at is not None and expires_at <= self._clock():
+            return
+        readers = await self._audiences.readers(target)
         skip = self._replays.hold_back(notification, readers) | self._channels.muted()
         rooms = {names.personal(principal): id for principal, id in readers.items()}
+        event = _event_of(notification)
         if target.recipient is not None:
             for reader in readers.values():
                 self._publisher.publish(
@@ -223,38 +222,12 @@ class NotificationService:
             watcher.shown(notification, rooms, skip)
         self._counter.mark(*readers)
 
-    async def _online_readers(self, target: Target) -> dict[Principal, WireId]:
-        """Return who is connected and can see a notification, and their ids on the wire."""
-        if target.recipient is not None:
-            if not self._channels.is_connected(target.recipient):
-                return {}
-            sessions = self._channels.of(target.recipient)
-            if sessions:
-                return {target.recipient: sessions[0].identity.wire_id}
-            return {target.recipient: await self._directory.wire_id(target.recipient.partition(":")[2])}
-        audience = target.audience or ""
-        guests = audience == "guests"
-        online = {s.identity.principal: s for s in self._channels.sessions() if s.identity.guest == guests}
-        if audience in ("all", "guests"):
-            readers = set(online)
-        elif audience.startswith("role:"):
-            readers = {who for who, session in online.items() if f"role:{session.member.audience}" == audience}
-        else:
-            readers = set(await self._store.readers(audience)) & set(online)
-        return {who: online[who].identity.wire_id for who in sorted(readers - target.excluded)}
-
-    async def end_expired(self) -> None:
-        """Push the counts of people who see one row less because it has expired."""
-        now = self._clock()
-        while self._ends and self._ends[0][0] <= now:
-            target = heapq.heappop(self._ends)[2]
+    def _mark_readers(self, targets: Iterable[Target]) -> None:
+        for target in targets:
             if target.recipient is not None:
                 self._counter.mark(target.recipient)
-            elif (target.audience or "").startswith("room:"):
-                # Those who have left the room had received it, too.
-                self._counter.mark(*map(user_principal, self._channels.users()))
             else:
-                self._counter.mark(*await self._online_readers(target))
+                self._counter.mark_audiences(target.audience or "")
 
     async def tell_missed(
         self, session: Session, fetch: Callable[[], Awaitable[Sequence[Notification]]], drain: Drain
@@ -267,10 +240,12 @@ class NotificationService:
         await self._replays.run(session, fetch, lambda row: self._show_to(session, row), drain)
 
     def _show_to(self, session: Session, notification: Notification) -> None:
-        event = AnnouncementCreated if notification.content.type == "announcement" else NotificationCreated
+        event = _event_of(notification)
         self._publisher.publish_to_connection(event(self._clock(), notification, session.identity.wire_id), session)
         for watcher in self._watchers:
             watcher.shown_to(notification, session)
+
+    # --- what was scheduled ---
 
     async def run_due(self) -> int:
         """Publish the drafts whose time has come; returns how many."""
@@ -292,54 +267,19 @@ class NotificationService:
         due = await self._store.due_drafts(now=now, limit=DUE_PER_ROUND)
         published = 0
         for draft in due:
-            stored = await self._store.publish_draft(draft.id, now=self._clock())
-            if stored is not None and not stored.duplicate:
-                await self._show_all([stored])
-                published += 1
+            with self._turns.take() as turn:
+                publishing = self._store.publish_draft(draft.id, now=self._clock())
+                stored = await self._committed(publishing, [draft.target])
+                if stored is not None and not stored.duplicate:
+                    with self._counted([draft.target]):
+                        await turn.comes()
+                        await self._show_all([stored])
+                    published += 1
         return published
 
     def _note_run(self, run_at: float) -> None:
         self._next_run = run_at if self._next_run is None else min(self._next_run, run_at)
 
-    async def inbox(self, reader: Principal, query: InboxQuery) -> tuple[list[Notification], int, int]:
-        """Return (page, rows that match, unread count)."""
-        now = self._clock()
-        rows, total = await self._store.inbox(reader, query, now=now)
-        return rows, total, await self._store.unread_count(reader, now=now)
 
-    async def unread_count(self, reader: Principal) -> int:
-        return await self._store.unread_count(reader, now=self._clock())
-
-    async def newest(self, reader: Principal, limit: int) -> list[Notification]:
-        """Return what was received last, newest first."""
-        rows, _ = await self._store.inbox(reader, InboxQuery(limit=limit), now=self._clock())
-        return rows
-
-    async def one(self, reader: Principal, id: int) -> Notification:
-        return _found(await self._store.notification(reader, id, now=self._clock()))
-
-    async def set_read(self, reader: Principal, id: int, read: bool) -> Notification:
-        """Raises NOT_FOUND, also for a row of somebody else."""
-        row = _found(await self._store.set_read(reader, id, read, now=self._clock()))
-        self._counter.mark(reader)
-        return row
-
-    async def mark_all_read(self, reader: Principal, up_to: int | None) -> int:
-        count = await self._store.mark_all_read(reader, up_to=up_to, now=self._clock())
-        self._counter.mark(reader)
-        return count
-
-    async def delete(self, reader: Principal, id: int, *, may_cancel: Callable[[Draft], bool]) -> None:
-        """Delete a row for this reader, or cancel a draft that they may cancel. Raises NOT_FOUND."""
-        if await self._store.delete_notification(reader, id, now=self._clock()):
-            self._counter.mark(reader)
-            return
-        draft = await self._store.draft(id)
-        if draft is None or not may_cancel(draft) or not await self._store.cancel_draft(id):
-            raise RealtimeError(Code.NOT_FOUND, "Notification not found")
-
-
-def _found(row: Notification | None) -> Notification:
-    if row is None:
-        raise RealtimeError(Code.NOT_FOUND, "Notification not found")
-    return row
+def _event_of(notification: Notification) -> type[NotificationCreated]:
+    return AnnouncementCreated if notification.content.type == "announcement" else NotificationCreated

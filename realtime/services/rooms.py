@@ -13,7 +13,7 @@ from realtime.engine.channel import Session
 from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.models import JsonObject, MembershipChange, Principal, user_principal
-from realtime.services.directory import Directory
+from realtime.services.directory import CountWatcher, Directory
 from realtime.store.base import Store
 from rooms import names
 from rooms.membership import RoomLimit
@@ -33,12 +33,6 @@ class RoomAuthority(Protocol):
     async def allows(self, user: Mapping[str, object], room: str) -> bool:
         """Never raises: no answer is a no."""
         ...
-
-
-class CountWatcher(Protocol):
-    """Told when somebody's unread count may have changed."""
-
-    def mark(self, *principals: Principal) -> None: ...
 
 
 class Leavers(Protocol):
@@ -93,7 +87,7 @@ class RoomService:
     def tell(self, leavers: Leavers) -> None:
         self._leavers.append(leavers)
 
-    def tell_counts(self, watcher: "CountWatcher") -> None:
+    def tell_counts(self, watcher: CountWatcher) -> None:
         """Losing or gaining a room's audience may change how many unread rows a person sees."""
         self._counts.append(watcher)
 
@@ -284,6 +278,12 @@ class RoomService:
 
     async def role_changed(self, user: str) -> None:
         """Apply a new role: live connections leave rooms at once, and what was received there is hidden."""
+        try:
+            await self._apply_role(user)
+        finally:
+            self._count_may_have_changed(user)
+
+    async def _apply_role(self, user: str) -> None:
         sessions = self._channels.of_user(user)
         await self.reauthorise(*sessions)
         known = await self._directory.user(user)
@@ -295,7 +295,6 @@ class RoomService:
             room = names.parse(audience.removeprefix(AUDIENCE_PREFIX))
             if not self._is_inside(user, room.name) and not await self.may_join(member, room):
                 await self._store.drop_membership(user_principal(user), audience)
-        self._count_may_have_changed(user)
 
     async def reauthorise(self, *sessions: Session) -> None:
         """Recompute what connections may do.
@@ -330,8 +329,10 @@ class RoomService:
 
     async def _settle_one(self, session: Session, room: Room) -> None:
         if await self.may_join(session.member, room, topics=session.channel.offers_topics):
-            with contextlib.suppress(RoomLimit, KeyError):
+            try:
                 session.channel.membership.enter(session.sid, room.name)
+            except (RoomLimit, KeyError):  # full, or gone while it was asked: its subscription ends as when it leaves
+                self._unsubscribe(session, [room.name])
             return
         self._take_out(session, room.name)
         log.info("websocket client taken out of a room", sid=session.sid, user=session.identity.id, room=room.name)

@@ -11,9 +11,11 @@ from realtime.models import MembershipChange, Seen, User, user_principal, wire_i
 from realtime.store import sqlite_membership as membership
 from realtime.store.sqlite_rows import dumps, loads
 
-USER = "id, wire_id, role, name, email, status, first_seen, last_seen, role_set_at"
+USER = "id, wire_id, role, name, email, status, first_seen, last_seen, role_set_at, locale, tz"
 NEW_STATUS = "offline"
 NEW_ROLE = "user"
+PIECE = 1000
+"""Users written by one statement of an import: eleven values each, and SQLite binds 32,766 at most."""
 
 
 def user(db: sqlite3.Connection, id: str) -> User | None:
@@ -30,16 +32,19 @@ def users(db: sqlite3.Connection, ids: Collection[str]) -> list[User]:
 def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
     """Return the user as the token leaves it; equal to `old` when there is nothing to write.
 
-    A token without name or email does not erase what is known.
+    A token without name, email, locale or time zone does not erase what is known.
     """
     if old is None:
-        return User(seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None)
+        user = User(seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None)
+        return replace(user, locale=seen.locale, tz=seen.tz)
     return replace(
         old,
         wire_id=seen.wire_id,
         role=old.role if old.role_set_at > seen.issued_at else seen.role,
         name=old.name if seen.name is None else seen.name,
         email=old.email if seen.email is None else seen.email,
+        locale=old.locale if seen.locale is None else seen.locale,
+        tz=old.tz if seen.tz is None else seen.tz,
     )
 
 
@@ -59,6 +64,42 @@ def touch(db: sqlite3.Connection, tokens: Sequence[tuple[Seen, float]]) -> list[
     changed = [(before.get(id), new) for id, new in after.items() if not same(before.get(id), new)]
     _save(db, changed)
     return touched
+
+
+def import_users(
+    db: sqlite3.Connection, seen: Sequence[Seen], audiences: Mapping[str, Sequence[str]], *, now: float
+) -> tuple[int, int]:
+    """Record many users; returns (new ones, changed ones). `audiences` are further memberships of roles."""
+    new: set[str] = set()
+    changed: set[str] = set()
+    for start in range(0, len(seen), PIECE):
+        some = seen[start : start + PIECE]
+        before = {old.id: old for old in users(db, [one.id for one in some])}
+        after: dict[str, User] = {}
+        for one in some:
+            after[one.id] = seen_again(after.get(one.id, before.get(one.id)), one, now=now)
+        different = [(before.get(id), user) for id, user in after.items() if not same(before.get(id), user)]
+        _save(db, different)
+        _follow_roles(db, [(before.get(id), user) for id, user in after.items()], audiences)
+        new |= {user.id for old, user in different if old is None}
+        changed |= {user.id for old, user in different if old is not None}
+    return len(new), len(changed - new)
+
+
+def _follow_roles(
+    db: sqlite3.Connection, users: Sequence[tuple[User | None, User]], audiences: Mapping[str, Sequence[str]]
+) -> None:
+    """Who has a role holds its audiences, who had it and has not does not."""
+    opened = []
+    for old, new in users:
+        principal, held = user_principal(new.id), audiences.get(new.role, ())
+        opened += [MembershipChange(principal, audience, open=True) for audience in held]
+        if old is not None and old.role != new.role:
+            for audience in audiences.get(old.role, ()):
+                if audience not in held:
+                    membership.drop(db, principal, audience)
+    if opened:
+        membership.change(db, [opened])
 
 
 def set_user(db: sqlite3.Connection, id: str, *, role: str | None, name: str | None, now: float) -> User:
@@ -109,7 +150,7 @@ def _save(db: sqlite3.Connection, changed: Sequence[tuple[User | None, User]]) -
 def _columns(user: User) -> tuple[object, ...]:
     return (
         user.id, dumps(user.wire_id), user.role, user.name, user.email, user.status,
-        user.first_seen, user.last_seen, user.role_set_at,
+        user.first_seen, user.last_seen, user.role_set_at, user.locale, user.tz,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from realtime.models import Change, EntityQuery, JsonObject, wire_id
 from realtime.store.sqlite_rows import ID_MAX, dumps, head, loads, set_head
@@ -102,24 +102,28 @@ def _put(db: sqlite3.Connection, kind: str, id: str, row: JsonObject, name_field
             ON CONFLICT (kind, id) DO UPDATE SET row = excluded.row""",
         (kind, id, number if isinstance(number, int) else None, text),
     )
-    people = {str(row[name]) for name in name_fields if row.get(name) is not None}
+    people: dict[str, list[str]] = {}
+    for name in name_fields:
+        if row.get(name) is not None:
+            people.setdefault(str(row[name]), []).append(name)
     _set_names(db, kind, id, people)
     stored: JsonObject = loads(text)
     return stored
 
 
-def _set_names(db: sqlite3.Connection, kind: str, id: str, people: set[str]) -> None:
-    found = db.execute("SELECT user FROM entity_name WHERE kind = ? AND id = ?", (kind, id)).fetchall()
-    before = {user for (user,) in found}
-    gone = [(kind, id, user) for user in before - people]
-    new = [(kind, id, user) for user in people - before]
+def _set_names(db: sqlite3.Connection, kind: str, id: str, people: Mapping[str, Sequence[str]]) -> None:
+    """Note whom a row names, and in which fields."""
+    found = db.execute("SELECT user, fields FROM entity_name WHERE kind = ? AND id = ?", (kind, id)).fetchall()
+    before, after = dict(found), {user: dumps(fields) for user, fields in people.items()}
+    gone = [(kind, id, user) for user in before if user not in after]
+    new = [(kind, id, user, fields) for user, fields in after.items() if before.get(user) != fields]
     db.executemany("DELETE FROM entity_name WHERE kind = ? AND id = ? AND user = ?", gone)
-    db.executemany("INSERT INTO entity_name VALUES (?, ?, ?)", new)
+    db.executemany("REPLACE INTO entity_name (kind, id, user, fields) VALUES (?, ?, ?, ?)", new)
 
 
 def _delete(db: sqlite3.Connection, kind: str, id: str) -> None:
     db.execute("DELETE FROM entity WHERE kind = ? AND id = ?", (kind, id))
-    _set_names(db, kind, id, set())
+    _set_names(db, kind, id, {})
     number = wire_id(id)
     if isinstance(number, int) and number > head(db, f"entity:{kind}"):
         db.execute("INSERT OR IGNORE INTO entity_gone VALUES (?, ?)", (kind, number))

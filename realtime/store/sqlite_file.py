@@ -3,11 +3,13 @@
 import fcntl
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from realtime.errors import StoreRefused, StoreUnavailable
-from realtime.store.sqlite_schema import migrate, require_ours
+from realtime.store.sqlite_requests import free_claims
+from realtime.store.sqlite_schema import is_current, migrate, require_ours
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's lock before it is StoreUnavailable."""
@@ -73,15 +75,37 @@ class DatabaseFile:
         finally:
             self._unlock()
 
+    @contextmanager
+    def unserved(self) -> Iterator[Path]:
+        """Give the path, and let nobody serve the database meanwhile; there may be no database yet.
+
+        Raises StoreRefused when somebody does, StoreUnavailable when there can be no file.
+        """
+        if self.in_memory:
+            raise StoreRefused("A database in memory is no file")
+        try:
+            self._find_directory()
+            self._take_lock()
+        except OSError as error:
+            raise self._explained(error) from error
+        try:
+            yield self._path
+        finally:
+            self._unlock()
+
     def _create(self) -> None:
-        """Make the directory (0700), take the lock and make the file (0600), as far as they are missing."""
+        """Make the directory, take the lock and make the file (0600), as far as they are missing."""
+        self._find_directory()
+        if self._exclusive:
+            self._take_lock()
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def _find_directory(self) -> None:
+        """Make it (0700) when it is missing."""
         self._path = self._path.resolve()
         missing = [parent for parent in self._path.parents if not parent.exists()]
         for parent in reversed(missing):
             parent.mkdir(mode=0o700, exist_ok=True)
-        if self._exclusive:
-            self._take_lock()
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _take_lock(self) -> None:
         lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -119,7 +143,20 @@ class DatabaseFile:
             raise StoreRefused(f"{self._path} is on a file system without SQLite's WAL mode. Use a local disk")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
-        migrate(db)
+        self._migrate(db)
+        if self._exclusive:
+            free_claims(db)
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        """Who opens the database beside its server must not change the schema under it. Raises StoreRefused."""
+        if self._exclusive or self.in_memory or is_current(db):
+            migrate(db)
+            return
+        self._take_lock()
+        try:
+            migrate(db)
+        finally:
+            self._unlock()
 
     def _explained(self, error: sqlite3.Error | OSError) -> StoreRefused | StoreUnavailable:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -2,16 +2,20 @@
 
 An interval without a broadcast in it says nothing, so closing it removes it: the table grows with what was
 received and not with every join and leave.
+
+Opening and closing change what a reader sees of earlier broadcasts only where there are late-join rows; dropping
+does where the reader has received something. Then it is a numbered change, remembered in `stir`.
 """
 
 # ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from realtime.models import MembershipChange, Principal
-from realtime.store.sqlite_rows import head
+from realtime.store.sqlite_heads import take
+from realtime.store.sqlite_rows import ID_MAX, head
 
 HEARD_NOTHING = """NOT EXISTS (
     SELECT 1 FROM log WHERE log.audience = membership.audience AND log.seq > membership.from_seq)"""
@@ -22,6 +26,15 @@ CHANGES_MAX = 1000
 # The interval of each change that is open now. CROSS JOIN keeps the order: the changes first, each found by its key.
 STILL_OPEN = """FROM change CROSS JOIN membership AS m
     ON m.reader = change.reader AND m.audience = change.audience AND m.to_seq IS NULL"""
+
+# Late-join rows: those that can be seen, and those that a reader has to be told of when they leave.
+WAITING = """SELECT 1 FROM log
+    WHERE audience = ? AND late_join = 1 AND retracted_at IS NULL AND swept_at IS NULL LIMIT 1"""
+KNOWN = "SELECT 1 FROM log WHERE audience = ? AND late_join = 1 LIMIT 1"
+
+STIR = """INSERT INTO stir (reader, audience, rev, low, high) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (reader, audience) DO UPDATE SET rev = excluded.rev, low = min(low, excluded.low),
+    high = max(high, excluded.high), at = NULL"""
 
 IS_NAMED = """EXISTS (SELECT 1 FROM entity_name AS n
     WHERE n.kind = change.kind AND n.id = change.id AND 'user:' || n.user = change.reader)"""
@@ -53,15 +66,19 @@ def open_(db: sqlite3.Connection, reader: Principal, audience: str) -> bool:
         )
     else:
         db.execute("INSERT INTO membership VALUES (?, ?, ?, NULL)", (reader, audience, start))
-    late = db.execute("SELECT 1 FROM log WHERE audience = ? AND late_join = 1 LIMIT 1", (audience,)).fetchone()
-    return late is not None
+    late = db.execute(WAITING, (audience,)).fetchone() is not None
+    if late:
+        _stir(db, [(reader, audience)])
+    return late
 
 
 def close(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
     values = {"reader": reader, "audience": audience, "head": head(db, "log")}
     mine = "reader = :reader AND audience = :audience AND to_seq IS NULL"
-    db.execute(f"DELETE FROM membership WHERE {mine} AND {HEARD_NOTHING}", values)
-    db.execute(f"UPDATE membership SET to_seq = :head WHERE {mine}", values)
+    gone = db.execute(f"DELETE FROM membership WHERE {mine} AND {HEARD_NOTHING}", values).rowcount
+    ended = db.execute(f"UPDATE membership SET to_seq = :head WHERE {mine}", values).rowcount
+    if gone + ended and db.execute(KNOWN, (audience,)).fetchone():
+        _stir(db, [(reader, audience)])
 
 
 def change(db: sqlite3.Connection, calls: Sequence[Sequence[MembershipChange]]) -> list[frozenset[Principal]]:
@@ -73,12 +90,15 @@ def change(db: sqlite3.Connection, calls: Sequence[Sequence[MembershipChange]]) 
     opened = dict.fromkeys((one.reader, one.audience) for call in calls for one in call if one.open)
     closed = [one for one in last.values() if not one.open]
     late = _late(db, {audience for _, audience in last})
+    waiting = {audience for audience in late if db.execute(WAITING, (audience,)).fetchone()}
     stirred: set[Key] = set()
     for some in _pieces(list(opened)):
-        stirred |= _open_some(db, some, late)
+        stirred |= _open_some(db, some, waiting)
     for some_changes in _pieces(closed):
         stirred |= _close_some(db, some_changes, late)
-    return [frozenset(one.reader for one in call if (one.reader, one.audience) in stirred) for call in calls]
+    _stir(db, stirred)
+    told = {key for key in stirred if key[1] in waiting}
+    return [frozenset(one.reader for one in call if (one.reader, one.audience) in told) for call in calls]
 
 
 def _pieces(everything: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -89,8 +109,14 @@ def _late(db: sqlite3.Connection, audiences: Iterable[str]) -> set[str]:
     """Return those audiences that have late-join rows. Mostly there are none at all."""
     if db.execute("SELECT 1 FROM log WHERE late_join = 1 LIMIT 1").fetchone() is None:
         return set()
-    waiting = "SELECT 1 FROM log WHERE audience = ? AND late_join = 1 LIMIT 1"
-    return {audience for audience in audiences if db.execute(waiting, (audience,)).fetchone()}
+    return {audience for audience in audiences if db.execute(KNOWN, (audience,)).fetchone()}
+
+
+def _stir(db: sqlite3.Connection, keys: Collection[Key], *, low: int = ID_MAX, high: int = 0) -> None:
+    """Note that these readers see other broadcasts than before: of low < seq <= high, and those of late_join."""
+    if keys:
+        rev = take(db, "rev")
+        db.executemany(STIR, [(*key, rev, low, high) for key in keys])
 
 
 def _open_some(db: sqlite3.Connection, keys: Sequence[Key], late: set[str]) -> set[Key]:
@@ -150,7 +176,14 @@ def open_ones(db: sqlite3.Connection, prefix: str) -> list[tuple[Principal, str]
 
 
 def drop(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
-    db.execute("DELETE FROM membership WHERE reader = ? AND audience = ?", (reader, audience))
+    key = (reader, audience)
+    (low,) = db.execute("SELECT min(from_seq) FROM membership WHERE reader = ? AND audience = ?", key).fetchone()
+    if low is None:
+        return
+    db.execute("DELETE FROM membership WHERE reader = ? AND audience = ?", key)
+    received = db.execute("SELECT 1 FROM log WHERE audience = ? AND seq > ? LIMIT 1", (audience, low)).fetchone()
+    if received or db.execute(KNOWN, (audience,)).fetchone():
+        _stir(db, [key], low=low, high=head(db, "log"))
 
 
 def audiences_of(db: sqlite3.Connection, reader: Principal, prefix: str) -> list[str]:

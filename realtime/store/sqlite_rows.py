@@ -1,14 +1,12 @@
 """Values of `realtime.models` as SQLite columns."""
 
-import json
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
-from realtime.errors import Code, RealtimeError
-from realtime.models import Content, Draft, Notification, Principal, Target
+from realtime.models import Content, Draft, JsonObject, Notification, Principal, Target
+from realtime.store.documents import dumps as dumps
+from realtime.store.documents import loads as loads
 
 ID_MAX = 2**63 - 1
 
@@ -19,33 +17,11 @@ DRAFT = f"id, {TARGET}, {CONTENT}, sender, run_at, created_at, dedup_key"
 ContentColumns = tuple[str, str, float | None, str | None]
 
 
-def dumps(value: object) -> str:
-    """Encode JSON. Raises INVALID_PAYLOAD for what no client can be sent (lone surrogates, NaN in a big document).
-
-    orjson refuses integers over 64 bits and would read them back as floats. Those documents are written by `json`
-    and begin with a space, which JSON allows and which tells `loads`.
-    """
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        pass
-    try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        text.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RealtimeError(Code.INVALID_PAYLOAD, "The payload is not valid JSON text") from error
-    return " " + text
-
-
-def loads(text: str) -> Any:
-    return json.loads(text) if text.startswith(" ") else orjson.loads(text)
-
-
 def content_columns(content: Content) -> ContentColumns:
     """Encode a content once for all of its rows. Raises INVALID_PAYLOAD."""
     document = [
         content.title, content.message, content.priority, content.url, content.metadata, content.actions,
-        content.details,
+        content.details, content.category, content.stacks,
     ]  # fmt: skip
     dumps([content.type, content.group_key])
     return content.type, dumps(document), content.expires_at, content.group_key
@@ -59,7 +35,7 @@ def excluded_column(excluded: Iterable[Principal]) -> str | None:
 def notification(row: tuple[Any, ...]) -> Notification:
     """Decode the columns of a notification."""
     id, recipient, audience, excluded, late_join, type, content, expires_at, group_key, sender, *rest = row
-    created_at, updated_at, read_at, group_count = rest
+    created_at, updated_at, read_at, group_count, seen_at, archived_at, snoozed_until, came = rest
     return Notification(
         id=id,
         target=_target(recipient, audience, excluded, late_join),
@@ -69,6 +45,10 @@ def notification(row: tuple[Any, ...]) -> Notification:
         updated_at=updated_at,
         read_at=read_at,
         group_count=group_count,
+        seen_at=seen_at,
+        archived_at=archived_at,
+        snoozed_until=snoozed_until,
+        rev=came,
     )
 
 
@@ -93,8 +73,17 @@ def _target(recipient: str | None, audience: str | None, excluded: str | None, l
 
 def _content(type: str, document: str, expires_at: float | None, group_key: str | None) -> Content:
     title, message, priority, url, metadata, actions, *more = loads(document)
-    details = more[0] if more else {}  # documents of before schema 3 have none
-    return Content(type, title, message, priority, url, metadata, actions, expires_at, group_key, details)
+    details, *more = more or [{}]  # documents of before schema 3 have none
+    category, stacks = more or (_told_category(details), False)  # nor have those of before schema 4
+    return Content(
+        type, title, message, priority, url, metadata, actions, expires_at, group_key, details, category, stacks
+    )
+
+
+def _told_category(details: JsonObject) -> str | None:
+    """Return the category of a communication of before categories."""
+    category = details.get("category")
+    return category if isinstance(category, str) and category else None
 
 
 def head(db: sqlite3.Connection, name: str) -> int:

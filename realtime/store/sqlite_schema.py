@@ -107,6 +107,126 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             registered_at REAL NOT NULL)""",
         "CREATE INDEX device_owner ON device (owner)",
     ),
+    (
+        # `rev` numbers what changes in readers' own rows, marks, cursors and memberships, `log_rev` what changes in
+        # the log. `epoch` tells this database from every other one.
+        "INSERT INTO heads VALUES ('rev', 0), ('log_rev', 0), ('epoch', 1 + (random() & 9007199254740990))",
+        # `came` is the revision at which the row came into being, `rev` that of its last change. A category of NULL
+        # is the type.
+        "ALTER TABLE inbox ADD COLUMN category TEXT",
+        "ALTER TABLE inbox ADD COLUMN seen_at REAL",
+        "ALTER TABLE inbox ADD COLUMN archived_at REAL",
+        "ALTER TABLE inbox ADD COLUMN snoozed_until REAL",
+        "ALTER TABLE inbox ADD COLUMN came INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE inbox ADD COLUMN rev INTEGER NOT NULL DEFAULT 0",
+        "UPDATE inbox SET seen_at = read_at WHERE read_at IS NOT NULL",
+        # Communications said their category where only their application looked.
+        "UPDATE inbox SET category = nullif(json_extract(content, '$[6].category'), '')"
+        " WHERE json_type(content, '$[6].category') = 'text'",
+        # Lists and counts look at these indexes alone; that is why they end with what their conditions are about.
+        "DROP INDEX inbox_newest",
+        """CREATE INDEX inbox_newest ON inbox (
+            recipient, created_at DESC, id DESC, expires_at, type, read_at, archived_at, snoozed_until)""",
+        "DROP INDEX inbox_unread",
+        """CREATE INDEX inbox_unread ON inbox (
+            recipient, category, type, expires_at, snoozed_until, seen_at, read_at, archived_at)
+            WHERE read_at IS NULL AND archived_at IS NULL""",
+        "CREATE INDEX inbox_changed ON inbox (recipient, rev)",
+        "CREATE INDEX inbox_expiring ON inbox (recipient, expires_at) WHERE expires_at IS NOT NULL",
+        "CREATE INDEX inbox_waking ON inbox (recipient, snoozed_until) WHERE snoozed_until IS NOT NULL",
+        "CREATE INDEX inbox_snoozed ON inbox (snoozed_until) WHERE snoozed_until IS NOT NULL",
+        "CREATE INDEX inbox_archived ON inbox (archived_at) WHERE archived_at IS NOT NULL",
+        "CREATE INDEX inbox_age ON inbox (created_at)",
+        # How many rows each recipient has, of which there is a most. Whoever adds one counts it.
+        "CREATE TABLE inbox_size (recipient TEXT PRIMARY KEY, rows INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO inbox_size SELECT recipient, count(*) FROM inbox GROUP BY recipient",
+        """CREATE TRIGGER inbox_shrinks AFTER DELETE ON inbox BEGIN
+            UPDATE inbox_size SET rows = rows - 1 WHERE recipient = old.recipient;
+            DELETE FROM inbox_size WHERE recipient = old.recipient AND rows = 0;
+            END""",
+        # Direct rows that are gone; `rev` is that of their going.
+        """CREATE TABLE tombstone (
+            reader TEXT NOT NULL, rev INTEGER NOT NULL, id INTEGER NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (reader, rev)) WITHOUT ROWID""",
+        "CREATE INDEX tombstone_age ON tombstone (at)",
+        # `came` and `rev` are of the log. What was swept is kept as a tombstone, its content and its readers' marks
+        # are taken away in portions.
+        "ALTER TABLE log ADD COLUMN category TEXT",
+        "ALTER TABLE log ADD COLUMN retracted_at REAL",
+        "ALTER TABLE log ADD COLUMN swept_at REAL",
+        "ALTER TABLE log ADD COLUMN came INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE log ADD COLUMN rev INTEGER NOT NULL DEFAULT 0",
+        "UPDATE log SET category = nullif(json_extract(content, '$[6].category'), '')"
+        " WHERE json_type(content, '$[6].category') = 'text'",
+        "DROP INDEX log_expiry",
+        """CREATE INDEX log_standing ON log (
+            audience, seq, expires_at, category, type, excluded, late_join, retracted_at, swept_at)
+            WHERE late_join = 0 AND retracted_at IS NULL AND swept_at IS NULL""",
+        "CREATE INDEX log_expiry ON log (expires_at) WHERE expires_at IS NOT NULL AND swept_at IS NULL",
+        "CREATE INDEX log_expiring ON log (audience, expires_at) WHERE expires_at IS NOT NULL AND swept_at IS NULL",
+        "CREATE INDEX log_changed ON log (audience, rev)",
+        "CREATE INDEX log_age ON log (created_at) WHERE expires_at IS NULL AND swept_at IS NULL",
+        "CREATE INDEX log_retracted ON log (retracted_at) WHERE retracted_at IS NOT NULL AND swept_at IS NULL",
+        "CREATE INDEX log_swept ON log (swept_at) WHERE swept_at IS NOT NULL",
+        "CREATE INDEX log_unstripped ON log (seq) WHERE swept_at IS NOT NULL AND content <> ''",
+        "CREATE INDEX log_kept ON log (seq) WHERE swept_at IS NULL",
+        # The mark of a reader is all that counts for a broadcast that has one.
+        "ALTER TABLE broadcast_state ADD COLUMN seen_at REAL",
+        "ALTER TABLE broadcast_state ADD COLUMN archived_at REAL",
+        "ALTER TABLE broadcast_state ADD COLUMN snoozed_until REAL",
+        "ALTER TABLE broadcast_state ADD COLUMN rev INTEGER NOT NULL DEFAULT 0",
+        "UPDATE broadcast_state SET seen_at = read_at WHERE read_at IS NOT NULL",
+        "DROP INDEX state_unread",
+        """CREATE INDEX state_unread ON broadcast_state (
+            reader, seq, snoozed_until, seen_at, read_at, hidden, archived_at)
+            WHERE read_at IS NULL AND hidden = 0 AND archived_at IS NULL""",
+        "CREATE INDEX state_changed ON broadcast_state (reader, rev)",
+        "CREATE INDEX state_waking ON broadcast_state (reader, snoozed_until) WHERE snoozed_until IS NOT NULL",
+        "CREATE INDEX state_snoozed ON broadcast_state (snoozed_until) WHERE snoozed_until IS NOT NULL",
+        # As the read cursor, for what was seen.
+        "ALTER TABLE read_cursor ADD COLUMN rev INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX read_cursor_upto ON read_cursor (upto)",
+        """CREATE TABLE seen_cursor (
+            reader TEXT NOT NULL, upto INTEGER NOT NULL, seen_at REAL NOT NULL, rev INTEGER NOT NULL,
+            PRIMARY KEY (reader, upto)) WITHOUT ROWID""",
+        "CREATE INDEX seen_cursor_upto ON seen_cursor (upto)",
+        """DELETE FROM membership WHERE to_seq IS NOT NULL AND NOT EXISTS (SELECT 1 FROM log
+            WHERE log.audience = membership.audience AND log.seq > from_seq AND log.seq <= to_seq)""",
+        "DROP INDEX membership_audience",
+        "CREATE INDEX membership_open ON membership (audience, reader, to_seq) WHERE to_seq IS NULL",
+        "CREATE INDEX membership_closed ON membership (audience, to_seq) WHERE to_seq IS NOT NULL",
+        # A reader's coming or going that changed which broadcasts of before they see: of low < seq <= high, and those
+        # of late_join. `at` is when a sweep first met it, NULL until then.
+        """CREATE TABLE stir (
+            reader TEXT NOT NULL, audience TEXT NOT NULL, rev INTEGER NOT NULL, low INTEGER NOT NULL,
+            high INTEGER NOT NULL, at REAL, PRIMARY KEY (reader, audience)) WITHOUT ROWID""",
+        "CREATE INDEX stir_age ON stir (at)",
+        # A draft takes its dedup key when it is made, and gives it back when it is cancelled.
+        "CREATE INDEX dedup_id ON dedup (id)",
+        """INSERT OR IGNORE INTO dedup SELECT
+            CASE WHEN recipient IS NULL THEN 'at ' || audience ELSE 'to ' || recipient END,
+            'by ' || length(ifnull(sender, '')) || ' ' || ifnull(sender, '') || ' ' || dedup_key,
+            id, created_at, created_at + 86400 FROM draft WHERE dedup_key IS NOT NULL""",
+    ),
+    (
+        # How people are told things: BCP 47 and IANA names, as their tokens or an import gave them.
+        "ALTER TABLE user ADD COLUMN locale TEXT",
+        "ALTER TABLE user ADD COLUMN tz TEXT",
+        # A request that has no status yet runs until then, in whatever process.
+        "ALTER TABLE request ADD COLUMN claimed_until REAL",
+        "ALTER TABLE request DROP COLUMN boot",
+        # Of one stage at one device the first; without a device they are all of one.
+        """CREATE TABLE receipt (
+            num INTEGER PRIMARY KEY, notification INTEGER NOT NULL, stage TEXT NOT NULL, reader TEXT NOT NULL,
+            at REAL NOT NULL, device TEXT, detail TEXT)""",
+        "CREATE UNIQUE INDEX receipt_first ON receipt (reader, notification, stage, ifnull(device, ''))",
+        "CREATE INDEX receipt_oldest ON receipt (notification, at)",
+        "CREATE INDEX receipt_age ON receipt (at)",
+        # `removed` is JSON: {kind: how many}.
+        "CREATE TABLE sweep (num INTEGER PRIMARY KEY, at REAL NOT NULL, removed TEXT NOT NULL)",
+        # Which fields of the row name the user, as JSON; NULL: written before anybody asked.
+        "ALTER TABLE entity_name ADD COLUMN fields TEXT",
+    ),
 )
 
 VERSION = len(MIGRATIONS)
@@ -129,6 +249,11 @@ def require_ours(db: sqlite3.Connection, name: str) -> None:
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application or version or tables:
         raise StoreRefused(f"{name} is the database of another program. Choose another DATABASE_URL")
+
+
+def is_current(db: sqlite3.Connection) -> bool:
+    """Whether `migrate` has nothing to do."""
+    return _pragma(db, "user_version") == VERSION
 
 
 def migrate(db: sqlite3.Connection) -> None:

@@ -10,12 +10,13 @@ from realtime.dialects.messaging import MESSAGING
 from realtime.dialects.notifications import NOTIFICATIONS, STREAM
 from realtime.dialects.root import ROOT
 from realtime.engine import create_server
-from realtime.engine.channel import NamespaceChannel
+from realtime.engine.channel import Channel, NamespaceChannel
 from realtime.engine.channels import Channels
 from realtime.engine.hub import Limits
 from realtime.engine.plain import PlainServer
-from realtime.engine.plain_channel import PlainChannel
+from realtime.engine.plain_channel import PlainChannel, StreamChannel
 from realtime.engine.server import MAX_ROOMS
+from realtime.events import NotificationCreated
 from realtime.fanout import Fanout
 from realtime.metrics import Metrics
 from realtime.publisher import Outlet, Publisher
@@ -49,19 +50,28 @@ class Connections:
             for dialect in TWINS
         }
         self.guests = PlainChannel(self.plain, GUESTS.namespace, TYPES, max_rooms=MAX_ROOMS)
-        self.streams = PlainChannel(self.plain, f"{STREAM.namespace}/events", STREAM_CODEC, max_rooms=MAX_ROOMS)
+        self.streams = StreamChannel(self.plain, f"{STREAM.namespace}/events", STREAM_CODEC, max_rooms=MAX_ROOMS)
         self.channels = Channels([*self.namespaces.values(), *self.twins.values(), self.guests, self.streams])
         self.messaging = Channels([self.namespaces[MESSAGING.namespace], self.twins[MESSAGING.namespace]])
         self.lobbies = Channels(
             [way[path] for path in (DASHBOARD.namespace, MESSAGING.namespace) for way in (self.namespaces, self.twins)]
         )
-        self.publisher = Publisher(
-            [
-                *(Outlet(self.namespaces[dialect.namespace], dialect) for dialect in (ROOT, *TWINS)),
-                *(Outlet(self.twins[dialect.namespace], dialect) for dialect in TWINS),
-                Outlet(self.guests, GUESTS),
-                Outlet(self.streams, STREAM),
-            ],
-            metrics,
-        )
+        outlets = [
+            *(Outlet(self.namespaces[dialect.namespace], dialect) for dialect in (ROOT, *TWINS)),
+            *(Outlet(self.twins[dialect.namespace], dialect) for dialect in TWINS),
+            Outlet(self.guests, GUESTS),
+            Outlet(self.streams, STREAM),
+        ]
+        self.publisher = Publisher(outlets, metrics)
         self.fanout = Fanout(self.publisher)
+        self.inbox_kinds = {
+            outlet.channel: self._kind(outlet.channel)
+            for outlet in outlets
+            if outlet.dialect.outbound[NotificationCreated]
+        }
+        """The channels that show notifications, each with a word for how its clients are connected."""
+
+    def _kind(self, channel: Channel) -> str:
+        if channel in self.namespaces.values():
+            return "socket.io"
+        return "stream" if channel is self.streams else "websocket"

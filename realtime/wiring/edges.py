@@ -16,6 +16,7 @@ from handlers.http.dashboards import DashboardRoutes
 from handlers.http.devices import DeviceRoutes
 from handlers.http.entities import EntityRoutes, ReviewRoutes
 from handlers.http.idempotency import Idempotency
+from handlers.http.inbox import InboxRoutes
 from handlers.http.messaging import MessagingRoutes
 from handlers.http.notifications import NotificationRoutes
 from handlers.http.operations import PublishRoutes, SocketTestRoutes, WebsocketRoutes
@@ -31,7 +32,7 @@ from handlers.streams.events import EventStreams
 from handlers.streams.gate import PlainGate
 from handlers.streams.guests import GuestEndpoint
 from handlers.streams.raw import RawEndpoint
-from realtime.auth import KeySet, TokenVerifier
+from realtime.auth import KeySet, RecentTokens, TokenVerifier
 from realtime.clock import Clock
 from realtime.dialects.base import Dialect
 from realtime.dialects.dashboard import DASHBOARD
@@ -135,8 +136,9 @@ class Edges:
             metrics=metrics,
         )
         self._greetings: Mapping[str, Greet] = {
+            ROOT.namespace: self._resume,
             NOTIFICATIONS.namespace: self._greet_with_count,
-            DASHBOARD.namespace: self._greet,
+            DASHBOARD.namespace: self._greet_and_resume,
             MESSAGING.namespace: self._greet_with_messages,
         }
         self._dispatchers = {dialect.name: self._dispatcher(dialect) for dialect in (ROOT, *TWINS)}
@@ -152,10 +154,21 @@ class Edges:
         event = Connected(self._clock(), session.person, identity.email, len(self._services.presence))
         self._connections.publisher.publish_to_connection(event, session)
 
-    def _greet_with_count(self, session: Session) -> None:
-        self._services.counter.greet(session)
+    def _resume(self, session: Session, since: str | None) -> None:
+        if since is not None:
+            self._services.pages.tell(session, since)
 
-    def _greet_with_messages(self, session: Session) -> None:
+    def _greet_and_resume(self, session: Session, since: str | None) -> None:
+        self._greet(session)
+        self._resume(session, since)
+
+    def _greet_with_count(self, session: Session, since: str | None) -> None:
+        if since is None:
+            self._services.counter.greet(session)
+        else:
+            self._services.pages.tell(session, since, counted=True)
+
+    def _greet_with_messages(self, session: Session, _since: str | None) -> None:
         self._greet(session)
         self._services.messaging.connected(session, lambda: session.channel.drain(session.sid))
 
@@ -171,6 +184,8 @@ class Edges:
                 typing=services.typing,
                 bookings=services.bookings,
                 counter=services.counter,
+                pages=services.pages,
+                receipts=services.receipts,
                 dashboards=services.dashboards,
                 messaging=services.messaging,
                 sessions=services.sessions,
@@ -228,7 +243,7 @@ class Edges:
         settings, guards = self._settings, self._guards
         authentication = middleware.Authentication(
             access=access,
-            verifier=guards.verifier,
+            tokens=RecentTokens(guards.verifier, self._clock),
             directory=self._services.directory,
             origins=guards.origins,
             limits=guards.limits,
@@ -283,14 +298,27 @@ class Edges:
                 server=self._connections.plain,
                 channel=self._connections.streams,
                 entrance=self._entrance,
+                following=services.following,
                 notifications=services.notifications,
                 counter=services.counter,
                 errands=services.errands,
                 origins=self._guards.origins,
                 limits=self._guards.limits,
+            ),
+            NotificationRoutes(
+                notifications=services.notifications,
+                recipients=services.recipients,
+                traces=services.traces,
+                rooms=services.rooms,
+                idempotency=idempotency,
+            ),
+            InboxRoutes(
+                inbox=services.notifications,
+                sync=services.sync,
+                receipts=services.receipts,
+                limiter=self._guards.signals,
                 clock=self._clock,
             ),
-            NotificationRoutes(notifications=services.notifications, rooms=services.rooms, idempotency=idempotency),
         ]
 
     def _entities(self, idempotency: Idempotency) -> Sequence[Resource]:
@@ -335,6 +363,7 @@ class Edges:
                 presence=services.presence,
                 stopping=self._stopping,
                 clock=self._clock,
+                idempotency=idempotency,
             ),
             PublishRoutes(
                 broadcasting=services.broadcasting, rooms=services.rooms, clock=self._clock, idempotency=idempotency
@@ -345,5 +374,5 @@ class Edges:
                 presence=services.presence,
                 channels=channels,
             ),
-            DashboardRoutes(services.dashboards),
+            DashboardRoutes(services.dashboards, idempotency=idempotency),
         ]

@@ -10,23 +10,32 @@ from realtime.dialects.guests import communication
 from realtime.dialects.messaging import MESSAGING
 from realtime.metrics import Metrics
 from realtime.outbound import HttpRoomAuthority
+from realtime.services.audiences import Audiences
 from realtime.services.bookings import BOOKING, BookingAnnouncer, BookingEntities, BookingService
 from realtime.services.broadcasting import BroadcastService
 from realtime.services.capacity import Capacity, Limit
 from realtime.services.communications import CommunicationService
+from realtime.services.counts import UnreadCounter
 from realtime.services.dashboards import DashboardService
 from realtime.services.devices import DeviceService
 from realtime.services.directory import Directory
 from realtime.services.entities import EntityService
 from realtime.services.errands import Errands
+from realtime.services.following import Following
 from realtime.services.guests import GuestService
+from realtime.services.inbox_pages import InboxPages
 from realtime.services.jobs import TICKET, WORK_ORDER, JobAnnouncer
 from realtime.services.messaging import MessagingService
-from realtime.services.notifications import NotificationService, UnreadCounter
+from realtime.services.notifications import NotificationService
 from realtime.services.presence import PresenceService
+from realtime.services.receipts import Devices, ReceiptService, Showings
+from realtime.services.recipients import RecipientService
 from realtime.services.replays import Replays
 from realtime.services.rooms import RoomService
 from realtime.services.sessions import SessionService
+from realtime.services.sweeping import SweepService
+from realtime.services.sync import SyncService
+from realtime.services.traces import TraceService
 from realtime.services.typing import TypingService
 from realtime.settings import Settings
 from realtime.store.base import Store
@@ -43,6 +52,7 @@ class Services:
         *,
         store: Store,
         clock: Clock,
+        monotonic: Clock,
         metrics: Metrics,
         client: Callable[[], aiohttp.ClientSession],
     ) -> None:
@@ -78,6 +88,7 @@ class Services:
         self.errands = Errands()
         self._make_sessions(settings)
         self._make_inbox()
+        self.sweeping = SweepService(store=store, counter=self.counter, clock=clock, monotonic=monotonic)
         self._make_conversations()
         self._make_entities()
 
@@ -104,19 +115,43 @@ class Services:
 
     def _make_inbox(self) -> None:
         channels, publisher = self._connections.channels, self._connections.publisher
+        audiences = Audiences(store=self._store, channels=channels, directory=self.directory)
         self.counter = UnreadCounter(
-            store=self._store, channels=channels, publisher=publisher, clock=self._clock, metrics=self._metrics
+            store=self._store,
+            channels=channels,
+            audiences=audiences,
+            publisher=publisher,
+            clock=self._clock,
+            metrics=self._metrics,
         )
         self.rooms.tell_counts(self.counter)
+        self.directory.tell_counts(self.counter)
+        self.receipts = ReceiptService(store=self._store, clock=self._clock, metrics=self._metrics)
+        self.clients = Devices(self._connections.inbox_kinds)
+        self.sync = SyncService(store=self._store, clock=self._clock)
         replays = Replays(self._clock)
         self.sessions.when_closed(replays.forget)
         self.notifications = NotificationService(
             store=self._store,
             publisher=publisher,
             channels=channels,
-            directory=self.directory,
+            audiences=audiences,
             counter=self.counter,
+            receipts=self.receipts,
             replays=replays,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        self.notifications.watch(Showings(self.receipts, self.clients))
+        self.recipients = RecipientService(store=self._store, directory=self.directory)
+        self.traces = TraceService(store=self._store, receipts=self.receipts, clock=self._clock)
+        self.following = Following(store=self._store, publisher=publisher, clock=self._clock)
+        self.pages = InboxPages(
+            sync=self.sync,
+            notifications=self.notifications,
+            counter=self.counter,
+            publisher=publisher,
+            errands=self.errands,
             clock=self._clock,
         )
         self.broadcasting = BroadcastService(publisher=publisher, notifications=self.notifications, clock=self._clock)
@@ -149,6 +184,8 @@ class Services:
             publisher=connections.publisher,
             notifications=self.notifications,
             errands=self.errands,
+            receipts=self.receipts,
+            devices=self.clients,
             clock=self._clock,
             metrics=self._metrics,
         )

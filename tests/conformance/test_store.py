@@ -1,4 +1,4 @@
-"""What every store promises about itself and about remembered responses (`realtime.store.base`)."""
+"""What every store promises about itself (`realtime.store.base`)."""
 
 import asyncio
 from dataclasses import replace
@@ -6,28 +6,27 @@ from dataclasses import replace
 import pytest
 
 from realtime.errors import StoreUnavailable
-from realtime.models import (
-    Replay,
-)
-from realtime.store.base import DEDUP_SECONDS, IDEMPOTENCY_SECONDS, Store
+from realtime.store.base import DEDUP_SECONDS, Store
 from tests.conformance.conftest import Opener
-from tests.conformance.people import ANN, BOB, HELLO, TO_ALL, TO_ANN, listed, send
+from tests.conformance.people import ANN, HELLO, TO_ALL, TO_ANN, listed, send, swept
 
 
-async def test_sweep_removes_what_has_expired_and_says_how_much(store: Store) -> None:
+async def test_sweep_removes_what_has_expired_and_says_how_much(store: Store, crowd: int) -> None:
     await store.open_membership(ANN, "all", now=1.0)
     soon = replace(HELLO, expires_at=10.0)
-    ids = await send(store, *[TO_ANN] * 1200, TO_ALL, content=soon)
+    ids = await send(store, *[TO_ANN] * crowd, TO_ALL, content=soon)
     kept = await send(store, TO_ANN, TO_ALL)
     await store.set_read(ANN, ids[-1], True, now=2.0)
-    assert await store.sweep(now=9.0) == 0
-    assert await store.sweep(now=10.0) == 1201
-    assert await store.sweep(now=10.0) == 0
+    assert await store.sweep(now=9.0) == {}
+    assert await swept(store, now=10.0) == crowd + 1
+    assert await store.sweep(now=10.0) == {}
+    (told,) = await store.sweeps(10)
+    assert (told.at, sum(told.removed.values())) == (10.0, crowd + 1)
     assert await listed(store, ANN, now=5.0) == kept[::-1]
     await store.add([TO_ANN], HELLO, sender=None, now=1.0, dedup_key="k")
     await store.begin_request(ANN, "k", "f", now=1.0)
-    assert await store.sweep(now=DEDUP_SECONDS - 1.0) == 0
-    assert await store.sweep(now=DEDUP_SECONDS + 2.0) == 2
+    assert await store.sweep(now=DEDUP_SECONDS - 1.0) == {}
+    assert await store.sweep(now=DEDUP_SECONDS + 2.0) == {"dedup_keys": 1, "responses": 1}
 
 
 async def test_check_passes_on_a_healthy_database(store: Store) -> None:
@@ -63,33 +62,3 @@ async def test_a_cancelled_caller_does_not_hurt_the_others(store: Store) -> None
     answered = {one[0] for one in done if isinstance(one, list)}
     assert len(answered) == 10
     assert answered <= set(await listed(store, ANN))
-
-
-async def test_a_response_is_remembered_for_a_day(store: Store) -> None:
-    assert await store.begin_request(ANN, "k", "f1", now=1.0) is None
-    assert await store.begin_request(ANN, "k", "f2", now=2.0) == Replay("f1", None, b"")
-    await store.finish_request(ANN, "k", status=201, body=b"\x00{}")
-    done = Replay("f1", 201, b"\x00{}")
-    assert await store.begin_request(ANN, "k", "f2", now=IDEMPOTENCY_SECONDS) == done
-    assert await store.begin_request(BOB, "k", "f1", now=3.0) is None
-    assert await store.begin_request(ANN, "k2", "f1", now=3.0) is None
-    assert await store.begin_request(ANN, "k", "f2", now=2.0 + IDEMPOTENCY_SECONDS) is None
-
-
-async def test_a_forgotten_request_is_free_again(store: Store) -> None:
-    assert await store.begin_request(ANN, "k", "f", now=1.0) is None
-    await store.forget_request(ANN, "k")
-    claims = await asyncio.gather(*[store.begin_request(ANN, "k", "f", now=2.0) for _ in range(10)])
-    assert claims.count(None) == 1
-
-
-async def test_a_restart_frees_running_claims_and_keeps_responses(opener: Opener) -> None:
-    store = await opener()
-    for key in ("running", "done"):
-        await store.begin_request(ANN, key, "f", now=1.0)
-    await store.finish_request(ANN, "done", status=200, body=b"ok")
-    await store.close()
-    store = await opener()
-    assert await store.begin_request(ANN, "done", "f", now=2.0) == Replay("f", 200, b"ok")
-    assert await store.begin_request(ANN, "running", "f", now=2.0) is None
-    assert await store.begin_request(ANN, "running", "f", now=2.0) == Replay("f", None, b"")

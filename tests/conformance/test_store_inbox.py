@@ -15,7 +15,7 @@ from realtime.models import (
 )
 from realtime.store.base import DEDUP_SECONDS, Store
 from tests.conformance.conftest import Opener
-from tests.conformance.people import ANN, BOB, GUEST, HELLO, LATE, TO_ALL, TO_ANN, listed, send, unread
+from tests.conformance.people import ANN, BOB, GUEST, HELLO, LATE, TO_ALL, TO_ANN, drafted, listed, send, swept, unread
 
 
 async def test_rows_come_back_as_they_were_sent(store: Store) -> None:
@@ -46,7 +46,7 @@ async def test_rows_come_back_as_they_were_sent(store: Store) -> None:
 
 async def test_ids_grow_over_direct_rows_broadcasts_and_drafts(store: Store) -> None:
     ids = await send(store, TO_ANN, TO_ALL, TO_ANN)
-    drafts = await store.add_drafts([TO_ANN, TO_ALL], HELLO, sender=None, run_at=9.0, now=1.0)
+    drafts = await drafted(store, TO_ANN, TO_ALL, run_at=9.0)
     ids += [draft.id for draft in drafts]
     ids += await send(store, TO_ALL)
     assert ids == sorted(set(ids))
@@ -58,10 +58,10 @@ async def test_ids_are_not_reused_after_delete_sweep_cancel_and_restart(opener: 
     used = await send(store, TO_ANN)
     await store.delete_notification(ANN, used[0], now=1.0)
     used += await send(store, TO_ANN, TO_ALL, content=replace(HELLO, expires_at=2.0))
-    (draft,) = await store.add_drafts([TO_ANN], HELLO, sender=None, run_at=9.0, now=1.0)
+    (draft,) = await drafted(store, TO_ANN, run_at=9.0)
     used.append(draft.id)
     await store.cancel_draft(draft.id)
-    assert await store.sweep(now=5.0) == 2
+    assert await swept(store, now=5.0) == 2
     await store.close()
     store = await opener()
     (new,) = await send(store, TO_ALL)
@@ -84,11 +84,33 @@ async def test_dedup_key_returns_the_earlier_row_of_the_same_target(store: Store
     await store.open_membership(ANN, "all", now=1.0)
     targets = [TO_ANN, TO_ALL, Target(recipient=GUEST)]
     first = await store.add(targets, HELLO, sender="user:8", now=1.0, dedup_key="k")
-    again = await store.add([*targets, Target(recipient=BOB)], HELLO, sender="user:9", now=2.0, dedup_key="k")
+    again = await store.add([*targets, Target(recipient=BOB)], HELLO, sender="user:8", now=2.0, dedup_key="k")
     assert again[:3] == [Stored(one.notification, duplicate=True) for one in first]
     assert not again[3].duplicate
-    assert not (await store.add([TO_ANN], HELLO, sender=None, now=2.0, dedup_key="other"))[0].duplicate
+    assert not (await store.add([TO_ANN], HELLO, sender="user:8", now=2.0, dedup_key="other"))[0].duplicate
     assert len(await listed(store, ANN)) == 3
+
+
+async def test_senders_do_not_share_dedup_keys(store: Store) -> None:
+    ids = []
+    asked = [("user:8", "k"), ("user:9", "k"), (None, "k"), ("user:8", "9 k"), ("user:8 9", "k"), (None, "user:8 k")]
+    for sender, key in asked:
+        (stored,) = await store.add([TO_ANN], HELLO, sender=sender, now=1.0, dedup_key=key)
+        assert not stored.duplicate
+        ids.append(stored.notification.id)
+    for id, (sender, key) in zip(ids, asked, strict=True):
+        (again,) = await store.add([TO_ANN], HELLO, sender=sender, now=2.0, dedup_key=key)
+        assert (again.notification.id, again.notification.sender, again.duplicate) == (id, sender, True)
+
+
+async def test_many_rows_of_a_dedup_key_are_those_of_its_sender(store: Store) -> None:
+    targets = [Target(recipient=f"user:{n}") for n in range(10)]
+    first = await store.add(targets, HELLO, sender=ANN, now=1.0, dedup_key="k")
+    other = await store.add(targets, HELLO, sender=BOB, now=2.0, dedup_key="k")
+    assert not any(one.duplicate for one in (*first, *other))
+    assert await store.add(targets, HELLO, sender=ANN, now=3.0, dedup_key="k") == [
+        replace(one, duplicate=True) for one in first
+    ]
 
 
 async def test_dedup_key_lives_a_day(store: Store) -> None:
@@ -171,6 +193,35 @@ async def test_nobody_sees_or_touches_the_rows_of_others(store: Store) -> None:
             assert not await store.delete_notification(reader, row, now=2.0)
         assert await listed(store, reader) == []
     assert await unread(store, ANN) == [id]
+
+
+async def test_what_a_reader_can_see_of_many_ids(store: Store) -> None:
+    for reader in (ANN, BOB):
+        await store.open_membership(reader, "all", now=1.0)
+    mine, shared, late, gone, hidden, archived, snoozed, put_away = await send(
+        store, TO_ANN, TO_ALL, LATE, TO_ANN, TO_ALL, TO_ANN, TO_ANN, TO_ALL
+    )
+    soon = await send(store, TO_ANN, TO_ALL, content=replace(HELLO, expires_at=10.0))
+    (bobs,) = await send(store, Target(recipient=BOB))
+    (others,) = await send(store, replace(TO_ALL, excluded=frozenset({ANN})))
+    (secret,) = await send(store, Target(audience="role:admin"))
+    (taken,) = await send(store, TO_ALL)
+    (draft,) = await drafted(store, TO_ANN)
+    await store.retract(taken, now=2.0)
+    for id in (gone, hidden):
+        await store.delete_notification(ANN, id, now=2.0)
+    for id in (archived, put_away):
+        await store.set_archived(ANN, id, True, now=2.0)
+    await store.snooze(ANN, snoozed, 50.0, now=2.0)
+    seen = [put_away, mine, *soon, snoozed, late, archived, shared]
+    unseen = [bobs, others, secret, taken, gone, hidden, draft.id, 999, 0, -1, 2**70]
+    assert await store.visible(ANN, [*seen, *unseen], now=9.0) == seen
+    assert await store.visible(ANN, [*unseen, *seen[::-1]], now=9.0) == seen[::-1]
+    assert await store.visible(ANN, [*seen, *unseen], now=10.0) == [id for id in seen if id not in soon]
+    both = [put_away, soon[1], late, shared]
+    assert await store.visible(BOB, [*seen, *unseen], now=9.0) == [*both, bobs, others, hidden]
+    assert await store.visible(GUEST, [*seen, *unseen], now=9.0) == []
+    assert await store.visible(ANN, [], now=9.0) == await store.visible(ANN, unseen, now=9.0) == []
 
 
 async def test_set_read_is_idempotent_and_per_reader(store: Store) -> None:

@@ -68,10 +68,10 @@ class Screen(Channel):
     def __len__(self) -> int:
         return 1
 
-    def encode(self, event: str, payload: object, mark: str | None = None) -> Burst:
+    def encode(self, event: str, payload: object, mark: object = None) -> Burst:
         return self._codec.encode(event, payload)
 
-    def template(self, event: str, payload: object, mark: str | None = None) -> Template:
+    def template(self, event: str, payload: object, mark: object = None) -> Template:
         return self._codec.template(event, payload)
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:

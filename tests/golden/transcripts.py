@@ -18,8 +18,8 @@ With several connections, their names come first: ``bob < ...``. Frames of one c
 byte for byte, and nothing else may come; the next line is played when a frame has arrived, so that what two clients
 cause does not race.
 
-``<...>`` is a mask: `<time>`, `<sid>`, `<date>` and `<seconds>` stand for anything of their form, `<handshake>` for
-Engine.IO's first packet, and the line ``< <head>`` for the head of a stream. `<id>` and `<place>`,
+``<...>`` is a mask: `<time>`, `<sid>`, `<date>`, `<seconds>` and `<revision>` stand for anything of their form,
+`<handshake>` for Engine.IO's first packet, and the line ``< <head>`` for the head of a stream. `<id>` and `<place>`,
 also with a number (`<id2>`), are whatever came first, and the same from then on. What clients and callers send may
 contain these, `<token of ann>`, `<short token of ann>` (60 s), `<old token of ann>` and `<in a minute>`.
 """
@@ -35,7 +35,8 @@ FORMS = {
     "sid": r"[\w-]{16,}",
     "seconds": r"\d+(?:\.\d+)?",
     "id": r"\d{1,16}",
-    "place": r"\d{1,20}-\d{1,16}",
+    "place": r"[\d.~]{9,400}",
+    "revision": r"\d{1,16}",
     "handshake": r'\{"sid":"[\w-]{16,}","upgrades":\[\],'
     r'"pingTimeout":20000,"pingInterval":30000,"maxPayload":1000000\}',
 }

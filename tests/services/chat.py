@@ -19,11 +19,14 @@ from realtime.fanout import Fanout
 from realtime.metrics import Metrics
 from realtime.models import InboxQuery, Message, NewMessage, Notification, StoredMessage
 from realtime.publisher import Outlet, Publisher
+from realtime.services.audiences import Audiences
+from realtime.services.counts import UnreadCounter
 from realtime.services.directory import Directory
 from realtime.services.errands import Errands
 from realtime.services.messaging import MessagingService, Receipt
-from realtime.services.notifications import NotificationService, UnreadCounter
+from realtime.services.notifications import NotificationService
 from realtime.services.presence import PresenceService
+from realtime.services.receipts import ReceiptService
 from realtime.services.replays import Replays
 from realtime.store.sqlite import SqliteStore
 from rooms.membership import Membership
@@ -108,10 +111,10 @@ class RecordingChannel(Channel):
         self.deaf: set[str] = set()
         self.turned_away: list[str] = []
 
-    def encode(self, event: str, payload: object, mark: str | None = None) -> Burst:
+    def encode(self, event: str, payload: object, mark: object = None) -> Burst:
         return EVENTS.encode(event, payload)
 
-    def template(self, event: str, payload: object, mark: str | None = None) -> Template:
+    def template(self, event: str, payload: object, mark: object = None) -> Template:
         return EVENTS.template(event, payload)
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:
@@ -224,15 +227,20 @@ class Chat:
             clock=clock,
             scope="none",
         )
-        counter = UnreadCounter(store=store, channels=channels, publisher=publisher, clock=clock, metrics=metrics)
+        audiences = Audiences(store=store, channels=channels, directory=self.directory)
+        counter = UnreadCounter(
+            store=store, channels=channels, audiences=audiences, publisher=publisher, clock=clock, metrics=metrics
+        )
         self.notifications = NotificationService(
             store=store,
             publisher=publisher,
             channels=channels,
-            directory=self.directory,
+            audiences=audiences,
             counter=counter,
+            receipts=ReceiptService(store=store, clock=clock, metrics=metrics),
             replays=Replays(clock),
             clock=clock,
+            metrics=metrics,
         )
         self.messaging = MessagingService(
             store=store,

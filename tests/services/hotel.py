@@ -16,13 +16,16 @@ from realtime.engine.codecs import JsonFrames
 from realtime.engine.frames import Burst, Template
 from realtime.errors import StoreUnavailable
 from realtime.metrics import Metrics
-from realtime.models import Content, Draft, Notification, Principal, Stored, Target
+from realtime.models import Content, Held, Notification, Principal, Stored, Target
 from realtime.publisher import Outlet, Publisher
+from realtime.services.audiences import Audiences
 from realtime.services.communications import CommunicationService
+from realtime.services.counts import UnreadCounter
 from realtime.services.directory import Directory
 from realtime.services.errands import Errands
 from realtime.services.guests import GuestService
-from realtime.services.notifications import NotificationService, UnreadCounter
+from realtime.services.notifications import NotificationService
+from realtime.services.receipts import Devices, ReceiptService, Showings
 from realtime.services.replays import Replays
 from realtime.store.sqlite import SqliteStore
 from rooms.membership import Membership
@@ -51,7 +54,7 @@ class FlakyStore(SqliteStore):
         self._check("add")
         return await super().add(*args, **more)
 
-    async def add_drafts(self, *args: Any, **more: Any) -> list[Draft]:
+    async def add_drafts(self, *args: Any, **more: Any) -> list[Held | Stored]:
         self._check("add_drafts")
         return await super().add_drafts(*args, **more)
 
@@ -98,10 +101,10 @@ class RecordingChannel(Channel):
         super().__init__(path, Membership())
         self.frames: dict[str, list[Any]] = {}
 
-    def encode(self, event: str, payload: object, mark: str | None = None) -> Burst:
+    def encode(self, event: str, payload: object, mark: object = None) -> Burst:
         return TYPES.encode(event, payload)
 
-    def template(self, event: str, payload: object, mark: str | None = None) -> Template:
+    def template(self, event: str, payload: object, mark: object = None) -> Template:
         return TYPES.template(event, payload)
 
     def deliver(self, sids: Iterable[str], burst: Burst) -> int:
@@ -167,24 +170,37 @@ class Hotel:
         self.channels = Channels([self.channel])
         self.publisher = Publisher([Outlet(self.channel, GUESTS)], self.metrics)
         self.errands = CountedErrands()
+        audiences = Audiences(store=store, channels=self.channels, directory=Directory(store, clock))
         counter = UnreadCounter(
-            store=store, channels=self.channels, publisher=self.publisher, clock=clock, metrics=self.metrics
+            store=store,
+            channels=self.channels,
+            audiences=audiences,
+            publisher=self.publisher,
+            clock=clock,
+            metrics=self.metrics,
         )
+        self.receipts = ReceiptService(store=store, clock=clock, metrics=self.metrics)
+        devices = Devices({self.channel: "websocket"})
         self.notifications = NotificationService(
             store=store,
             publisher=self.publisher,
             channels=self.channels,
-            directory=Directory(store, clock),
+            audiences=audiences,
             counter=counter,
+            receipts=self.receipts,
             replays=Replays(clock),
             clock=clock,
+            metrics=self.metrics,
         )
+        self.notifications.watch(Showings(self.receipts, devices))
         self.guests = GuestService(
             store=store,
             channel=self.channel,
             publisher=self.publisher,
             notifications=self.notifications,
             errands=self.errands,
+            receipts=self.receipts,
+            devices=devices,
             clock=clock,
             metrics=self.metrics,
         )

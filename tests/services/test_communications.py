@@ -8,7 +8,7 @@ import pytest
 
 from realtime.clock import timestamp
 from realtime.errors import Code, RealtimeError, StoreUnavailable
-from realtime.models import Content, Draft, EntityQuery, InboxQuery, JsonObject
+from realtime.models import Content, EntityQuery, Held, InboxQuery, JsonObject, Stored
 from realtime.services import communications as module
 from tests.services.hotel import Hotel, open_hotel
 from tests.support import FakeClock
@@ -359,7 +359,7 @@ async def test_a_draft_cancelled_while_it_is_scheduled_late_is_not_sent(
     hotel.store.failing.clear()
     real = hotel.store.add_drafts
 
-    async def meanwhile_cancelled(*args: Any, **more: Any) -> list[Draft]:
+    async def meanwhile_cancelled(*args: Any, **more: Any) -> list[Held | Stored]:
         await hotel.communications.cancel(row["id"])
         return await real(*args, **more)
 
@@ -418,8 +418,8 @@ async def test_a_broadcast_is_read_for_one_guest_only(hotel: Hotel) -> None:
         await hotel.guests.known(guest)
     row = await create(hotel, to="all")
     await hotel.communications.mark_read(row["id"], "guest:7")
-    assert await hotel.notifications.unread_count("guest:7") == 0
-    assert await hotel.notifications.unread_count("guest:8") == 1
+    assert (await hotel.notifications.counts("guest:7")).unread == 0
+    assert (await hotel.notifications.counts("guest:8")).unread == 1
     assert (await hotel.communications.received("guest:8", row["id"]))["status"] == "sent"
     assert await status(hotel, row["id"]) == "sent"
 
@@ -433,7 +433,7 @@ async def test_what_was_read_does_not_come_again(hotel: Hotel) -> None:
 async def test_staff_mark_a_row_read_for_its_guest(hotel: Hotel) -> None:
     row = await create(hotel, 7)
     assert (await hotel.communications.mark_read_for(row["id"], None))["status"] == "read"
-    assert await hotel.notifications.unread_count("guest:7") == 0
+    assert (await hotel.notifications.counts("guest:7")).unread == 0
 
 
 async def test_staff_say_for_whom_a_broadcast_is_read(hotel: Hotel) -> None:

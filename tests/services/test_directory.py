@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from realtime.auth import Identity
+from realtime.errors import StoreUnavailable
 from realtime.models import Seen, User
 from realtime.services import directory as module
 from realtime.services.directory import Directory
@@ -24,9 +25,12 @@ class Watched(SqliteStore):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.asked: list[str] = []
+        self.failing = False
 
     async def touch_user(self, seen: Seen, *, now: float) -> User:
         self.asked.append(seen.id)
+        if self.failing:
+            raise StoreUnavailable
         return await super().touch_user(seen, now=now)
 
 
@@ -51,6 +55,49 @@ async def test_a_token_that_says_what_the_last_one_said_asks_nothing(store: Watc
         await directory.see(token)
     await directory.see(replace(ANN, guest=True))
     assert store.asked == ["5"]
+
+
+async def test_after_a_minute_the_store_is_asked_again(store: Watched, directory: Directory, clock: FakeClock) -> None:
+    await directory.see(ANN)
+    clock.advance(module.KNOWN_SECONDS - 1)
+    await directory.see(ANN)
+    assert store.asked == ["5"]
+    clock.advance(1)
+    for _ in range(2):
+        await directory.see(ANN)
+    assert store.asked == ["5", "5"]
+    clock.advance(-3600)
+    await directory.see(ANN)
+    assert store.asked == ["5", "5", "5"]
+
+
+async def test_who_was_deleted_by_another_process_is_a_user_again_with_what_they_receive(
+    store: Watched, directory: Directory, clock: FakeClock
+) -> None:
+    boss = replace(ANN, role="admin")
+    await directory.see(boss)
+    assert await store.readers(module.ADMIN_AUDIENCE) == ["user:5"]
+    await store.delete_user("5")
+    clock.advance(module.KNOWN_SECONDS)
+    await directory.see(boss)
+    assert await store.user("5") is not None
+    for audience in ("all", "role:admin", module.ADMIN_AUDIENCE):
+        assert await store.readers(audience) == ["user:5"]
+
+
+async def test_a_database_that_is_away_is_asked_again_a_minute_later(
+    store: Watched, directory: Directory, clock: FakeClock
+) -> None:
+    await directory.see(ANN)
+    clock.advance(module.KNOWN_SECONDS)
+    store.failing = True
+    for _ in range(3):
+        await directory.see(ANN)
+    assert store.asked == ["5", "5"]
+    store.failing = False
+    clock.advance(module.KNOWN_SECONDS)
+    await directory.see(ANN)
+    assert store.asked == ["5", "5", "5"]
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,22 @@ async def test_a_row_is_delivered_when_the_ping_behind_it_is_answered(hotel: Hot
     assert await hotel.waiting() == []
 
 
+async def test_what_a_guest_was_sent_and_has_taken_is_noted(hotel: Hotel) -> None:
+    first, second = await hotel.settled(), await hotel.settled()
+    id = await hotel.send()
+    await second.gets_ping()
+    hotel.clock.advance(1)
+    second.pong()
+    await hotel.receipts.flush()
+    trace = await hotel.store.trace(id, limit=10, now=hotel.clock())
+    assert trace is not None
+    noted = [(one.stage, one.reader, (one.device or "").rpartition(" ")[0]) for one in trace.receipts]
+    path = "/ws/notifications websocket"
+    assert noted == [("sent", "guest:7", path), ("sent", "guest:7", path), ("acknowledged", "guest:7", path)]
+    assert trace.receipts[2].device in {one.device for one in trace.receipts[:2]}
+    assert first.session.sid not in str(trace.receipts)
+
+
 async def test_a_connection_that_breaks_in_flight_loses_nothing(hotel: Hotel) -> None:
     tab = await hotel.settled()
     row = await hotel.send()

@@ -8,9 +8,10 @@ import pytest
 from realtime.auth import Identity
 from realtime.engine.channel import Channel, Session
 from realtime.models import Content, Notification, Target
-from realtime.services.replays import MAX_HELD, FellBehind, Replays
+from realtime.services.replays import MAX_HELD, STILL_SHOWN_SECONDS, FellBehind, Replays
 from rooms.membership import Membership
 from rooms.policy import Member
+from tests.support import FakeClock, until
 
 GUEST = "guest:7"
 NOW = 100.0
@@ -179,6 +180,28 @@ async def test_old_rows_are_not_remembered() -> None:
     assert replays.hold_back(row(1, at=NOW - 3600), [GUEST]) == frozenset()
 
 
+async def test_what_was_told_is_forgotten_when_it_can_be_shown_no_more() -> None:
+    clock = FakeClock(NOW)
+    replays = Replays(clock)
+    await caught_up(replays, row(1, at=NOW))
+    clock.advance(STILL_SHOWN_SECONDS - 1)
+    assert replays.hold_back(row(1, at=NOW), [GUEST]) == {"a"}
+    clock.advance(1)
+    assert replays.hold_back(row(1, at=NOW), [GUEST]) == frozenset()
+
+
+async def test_only_those_of_the_readers_are_looked_at_among_many() -> None:
+    replays = Replays(lambda: NOW)
+    told = [Replay(replays, [row(1, at=NOW)]) for _ in range(3)]
+    for number, replay in enumerate(told):
+        replay.fetched.set()
+        await replay.run(session(f"s{number}", str(number)))
+    many = {f"guest:{number}": number for number in range(1, 10)}
+    assert replays.hold_back(row(1, at=NOW), many) == {"s1", "s2"}
+    assert replays.hold_back(row(1, at=NOW), ["guest:0"]) == {"s0"}
+    assert replays.hold_back(row(1, at=NOW), []) == frozenset()
+
+
 async def test_what_was_told_is_forgotten_with_the_connection() -> None:
     replays = Replays(lambda: NOW)
     replays.forget(await caught_up(replays, row(1, at=NOW)))
@@ -193,3 +216,19 @@ async def test_nothing_more_is_shown_to_a_client_that_is_gone() -> None:
     await replay.run(session())
     assert replay.shown == [1]
     assert replays.hold_back(row(3, at=NOW), [GUEST]) == frozenset()
+
+
+async def test_a_row_that_is_taken_back_meanwhile_is_not_shown() -> None:
+    replays = Replays(lambda: NOW)
+    replay = Replay(replays, [row(1), row(2), row(3)])
+    replay.read.clear()
+    task = replay.start(session())
+    replay.fetched.set()
+    await until(lambda: replay.shown == [1])
+    replays.hold_back(row(4), [GUEST])
+    replays.hold_back(row(5), [GUEST])
+    for id in (2, 4):
+        replays.withdraw(id)
+    replay.read.set()
+    await task
+    assert replay.shown == [1, 3, 5]

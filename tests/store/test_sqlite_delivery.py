@@ -69,7 +69,7 @@ async def test_deliveries_go_with_what_is_swept(store: SqliteStore, outside: sql
     await taken(store, *[TO_ANN, TO_ALL] * SWEEP_ROWS, content=replace(HELLO, expires_at=10.0))
     (kept,) = await taken(store, TO_ALL)
     assert len(remembered(outside)) == 3 * SWEEP_ROWS + 2
-    assert await store.sweep(now=10.0) == 2 * SWEEP_ROWS
+    assert await store.sweep(now=10.0) == {"expired": 2 * SWEEP_ROWS}
     assert remembered(outside) == [(ANN, kept), (BOB, kept)]
 
 

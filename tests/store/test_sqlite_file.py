@@ -128,9 +128,13 @@ async def test_an_older_database_is_brought_up_to_date(tmp_path: Path, monkeypat
     path = tmp_path / "test.db"
     with monkeypatch.context() as old:
         old.setattr(sqlite_schema, "VERSION", 1)
-        async with opened(path) as store:
-            (first,) = await store.add([Target(recipient=ANN)], Content("t", "t", "m"), sender=None, now=1.0)
+        async with opened(path):
+            pass
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    db.close()
     async with opened(path) as store:
+        (first,) = await store.add([Target(recipient=ANN)], Content("t", "t", "m"), sender=None, now=1.0)
         assert await store.notification(ANN, first.notification.id, now=2.0) == first.notification
         await store.set_user("1", role="admin", name=None, now=3.0)
 

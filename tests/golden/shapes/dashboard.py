@@ -5,7 +5,19 @@ from dataclasses import replace
 
 from realtime import events
 from realtime.models import Content
-from tests.golden.shapes.samples import ANN, AT, BARE, EVERYWHERE, NOTE, OBJECT_ID, Golden, Shapes
+from tests.golden.shapes.samples import (
+    ANN,
+    AT,
+    BARE,
+    COUNTS,
+    EVERYWHERE,
+    INBOX,
+    NOTE,
+    OBJECT_ID,
+    UNREAD,
+    Golden,
+    Shapes,
+)
 
 NOTIFICATION: Mapping[str, object] = {
     "id": "string",
@@ -38,6 +50,7 @@ SHAPES: Shapes = {
         events.AnnouncementCreated(AT, BARE, 5),
         [("announcement", {"title": "string", "body": "string", "message": "string", "timestamp": "timestamp"})],
     ),
+    "unread": Golden(UNREAD, [("unread_count", {**COUNTS, "unreadCount": "number", "timestamp": "timestamp"})]),
     "online": Golden(events.CameOnline(AT, ANN), [("user_status", STATUS)]),
     "offline": Golden(events.WentOffline(AT, OBJECT_ID), [("user_status", STATUS)]),
     "activity": Golden(
@@ -55,5 +68,6 @@ SHAPES: Shapes = {
     ),
     "subscribed": Golden(events.TopicsChanged(AT, ["referrals"], True), [("subscribed", TOPICS)]),
     "unsubscribed": Golden(events.TopicsChanged(AT, ["referrals"], False), [("unsubscribed", TOPICS)]),
+    **INBOX,
     **EVERYWHERE,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from realtime import events
-from tests.golden.shapes.samples import AT, BARE, EVERYWHERE, NOTE, Golden, Shapes
+from tests.golden.shapes.samples import AT, BARE, COUNTS, EVERYWHERE, INBOX, NOTE, UNREAD, Golden, Shapes
 
 FIELDS: Mapping[str, object] = {
     "id": "string",
@@ -36,24 +36,23 @@ FLAT: Mapping[str, object] = {
 }
 ENVELOPE: Mapping[str, object] = {"type": "string", "data": FIELDS, **FLAT, "timestamp": "timestamp"}
 NO_LINK = {"actionUrl": "null"}
-COUNT: Mapping[str, object] = {"count": "number"}
 
 NOTIFICATION = events.NotificationCreated(AT, NOTE, 5)
 ANNOUNCEMENT = events.AnnouncementCreated(AT, BARE, "64b7f0")
-UNREAD = events.UnreadChanged(AT, 5, 3)
 
 SHAPES: Shapes = {
     "notification": Golden(NOTIFICATION, [("notification", ENVELOPE)]),
     "announcement": Golden(ANNOUNCEMENT, [("notification", {**ENVELOPE, **NO_LINK, "data": {**FIELDS, **NO_LINK}})]),
     "unread": Golden(
-        UNREAD, [("unread_count", {"type": "string", "data": COUNT, "count": "number", "timestamp": "timestamp"})]
+        UNREAD, [("unread_count", {"type": "string", "data": COUNTS, **COUNTS, "timestamp": "timestamp"})]
     ),
+    **INBOX,
     **EVERYWHERE,
 }
 
 STREAM_SHAPES: Shapes = {
     "notification": Golden(NOTIFICATION, [("notification", FIELDS)]),
     "announcement": Golden(ANNOUNCEMENT, [("notification", {**FIELDS, **NO_LINK})]),
-    "unread": Golden(UNREAD, [("unread_count", COUNT)]),
+    "unread": Golden(UNREAD, [("unread_count", COUNTS)]),
     **EVERYWHERE,
 }

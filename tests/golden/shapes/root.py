@@ -7,10 +7,13 @@ from tests.golden.shapes.samples import (
     ANN,
     AT,
     BARE,
+    COUNTS,
     EVERYWHERE,
+    INBOX,
     NOTE,
     OBJECT_ID,
     ROW,
+    UNREAD,
     Golden,
     Shapes,
 )
@@ -123,11 +126,11 @@ SHAPES: Shapes = {
         ],
     ),
     "unread": Golden(
-        events.UnreadChanged(AT, 5, 3),
+        UNREAD,
         [
             (
                 "notification_count_updated",
-                {"userId": "number", "count": "number", "unreadCount": "number", "timestamp": "timestamp"},
+                {"userId": "number", **COUNTS, "unreadCount": "number", "timestamp": "timestamp"},
             )
         ],
     ),
@@ -204,5 +207,6 @@ SHAPES: Shapes = {
         events.TestNotification(AT, "Hi", "There", "info", 5),
         [("newNotification", {**TEST_NOTIFICATION, "userId": "number"})],
     ),
+    **INBOX,
     **EVERYWHERE,
 }

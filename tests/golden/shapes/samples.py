@@ -39,6 +39,24 @@ MESSAGE = Message(id=31, sender="5", receiver="64b7f0", content="Hi", client_id=
 SENDER = Correspondent(id="5", name="Ann", email="ann@example.com")
 RECEIVER = Correspondent(id="64b7f0", name="Bob", email=None)
 
+UNREAD = events.UnreadChanged(AT, 5, 3, unseen=1, categories={"work_order": 2, "info": 1}, revision=17)
+COUNTS: Mapping[str, object] = {
+    "count": "number",
+    "unseenCount": "number",
+    "categories": {"work_order": "number", "info": "number"},
+    "revision": "number",
+}
+"""What every badge needs."""
+
+SYNC: Mapping[str, object] = {
+    "token": "string",
+    "changes": "array",
+    "unreadCount": "number",
+    "reset": "boolean",
+    "hasMore": "boolean",
+    "timestamp": "timestamp",
+}
+
 ERROR = {"message": "string", "error": "string", "code": "string", "timestamp": "timestamp"}
 ERROR_OF_AN_EVENT = {**ERROR, "event": "string", "retryAfter": "number"}
 
@@ -75,6 +93,18 @@ ERRORS: Shapes = {
         events.RateExceeded(AT, "RATE_LIMIT_EXCEEDED", "Slow down", "typing", 0.6), [("error", ERROR_OF_AN_EVENT)]
     ),
 }
+INBOX: Shapes = {
+    "changes": Golden(
+        events.InboxSynced(AT, 5, "1.2.3.0.5", ((11, None), (12, NOTE)), unread=1, reset=False, more=True),
+        [("notifications_sync", SYNC)],
+    ),
+    "the whole of an empty inbox": Golden(
+        events.InboxSynced(AT, "64b7f0", "1.2.3.0.5", (), unread=0, reset=True, more=False),
+        [("notifications_sync", SYNC)],
+    ),
+}
+"""What all vocabularies that show an inbox say alike."""
+
 EVERYWHERE: Shapes = {**CUSTOM, **ENDINGS, **ERRORS}
 """What all vocabularies say alike."""
 

@@ -1,5 +1,6 @@
 """The hotel's communications over REST, and what its guests' sockets hear of them."""
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -540,11 +541,15 @@ async def test_development_can_close_them(starter: Starter) -> None:
     refused(await post(running, by=None), 401, "AUTH_REQUIRED")
 
 
-async def test_open_routes_repeat_without_a_key_of_anybody(starter: Starter) -> None:
-    running = await starter(open_communications=True)
+async def test_keys_of_open_routes_are_those_of_an_address(starter: Starter) -> None:
+    running = await starter(open_communications=True, trusted_proxies=(ip_network("127.0.0.1/32"),))
     key = {"Idempotency-Key": "pool-1"}
-    answers = [await running.call("POST", API, json=POOL, headers=key) for _ in range(2)]
-    assert answers[0][1]["data"]["id"] != answers[1][1]["data"]["id"]
+    answers = [
+        await running.call("POST", API, json=POOL, headers={**key, "X-Forwarded-For": address})
+        for address in ("203.0.113.5", "203.0.113.5", "203.0.113.6")
+    ]
+    first, again, other = (answer["data"]["id"] for _, answer in answers)
+    assert first == again != other
 
 
 async def test_open_routes_are_open_to_programs_and_not_to_strange_pages(starter: Starter) -> None:

@@ -1,6 +1,7 @@
 """The inbox over REST, and the frames that its changes cause."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,7 @@ async def hear_count(clients: list[Client], nth: int, expected: int) -> None:
     """Wait for the `nth` count on every client and compare it."""
     for client in clients:
         pushed = await client.hears("notification_count_updated", nth)
-        assert pushed == {"userId": 5, "count": expected, "unreadCount": expected, "timestamp": pushed["timestamp"]}
+        assert (pushed["userId"], pushed["count"], pushed["unreadCount"]) == (5, expected, expected)
 
 
 def fields_of(**changed: Any) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def rest_row(id: int, user: Any, at: str, **changed: Any) -> dict[str, Any]:
         "message": "Message",
         "body": "Message",
         "type": fields["type"],
+        "category": fields["type"],
         "priority": fields["priority"],
         "url": fields["url"],
         "actionUrl": fields["url"],
@@ -92,7 +94,11 @@ def rest_row(id: int, user: Any, at: str, **changed: Any) -> dict[str, Any]:
         "is_read": False,
         "readAt": None,
         "read_at": None,
+        "seen": False,
+        "seenAt": None,
         "archived": False,
+        "archivedAt": None,
+        "snoozedUntil": None,
         "createdAt": at,
         "created_at": at,
         "updatedAt": at,
@@ -314,7 +320,8 @@ async def test_counts_follow_every_change_in_every_spelling(running: Running, pr
     last = (await sent(running))["id"]
     await hear_count(tabs, nth + 1, 1)
     for path in ("unread-count", "count", "count/unread"):
-        assert await running.call("GET", f"{prefix}/{path}", by=USER) == (200, {"count": 1, "unreadCount": 1})
+        status, answer = await running.call("GET", f"{prefix}/{path}", by=USER)
+        assert (status, answer["count"], answer["unreadCount"]) == (200, 1, 1)
     status, answer = await running.call("DELETE", f"{prefix}/{last}", by=USER)
     assert (status, answer) == (200, {"message": "Notification deleted successfully"})
     await hear_count(tabs, nth + 2, 0)
@@ -465,6 +472,11 @@ async def test_somebody_elses_row_does_not_exist(running: Running, prefix: str) 
             ("PUT", "/read"),
             ("PATCH", "/mark-read"),
             ("PATCH", "/unread"),
+            ("PATCH", "/seen"),
+            ("POST", "/archive"),
+            ("POST", "/unarchive"),
+            ("DELETE", "/snooze"),
+            ("POST", "/ack"),
             ("DELETE", ""),
         ]:
             refused(await running.call(method, f"{prefix}/{row['id']}{path}", by=who), 404, "NOT_FOUND")
@@ -720,6 +732,25 @@ async def test_dedup_key_gives_the_first_row_for_a_day(starter: Starter, clock: 
     assert (await client.hears("newNotification", 2))["title"] == "Third"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "read"), ("PATCH", "seen"), ("POST", "archive"), ("POST", "snooze")]
+)
+async def test_senders_are_not_told_what_was_done_with_a_row(running: Running, method: str, path: str) -> None:
+    first = await sent(running, dedupKey="k")
+    body = {"until": timestamp(time.time() + 3600)}
+    assert (await running.call(method, f"{API}/{first['id']}/{path}", by=USER, json=body))[0] == 200
+    assert await post(running, dedupKey="k") == (200, first)
+
+
+@pytest.mark.parametrize("target", [{"userId": 5}, {"audience": "all"}])
+async def test_a_dedup_key_is_its_senders(running: Running, target: dict[str, Any]) -> None:
+    first = await sent(running, target, dedupKey="k", title="Mine")
+    status, row = await post(running, target, by=MANAGER, dedupKey="k", title="Another")
+    assert (status, row["title"]) == (201, "Another")
+    assert row["id"] != first["id"]
+    assert (await post(running, target, by=MANAGER, dedupKey="k"))[0] == 200
+
+
 @pytest.mark.parametrize("target", [{"role": "user"}, {"room": "work_order_1"}, {"audience": "all"}])
 async def test_dedup_key_of_an_audience(running: Running, target: dict[str, str]) -> None:
     await running.call("GET", API, by=USER)
@@ -789,10 +820,14 @@ async def test_expired_rows_are_gone(starter: Starter, clock: FakeClock) -> None
     assert sorted(await ids(running)) == [direct["id"], broadcast["id"]]
     assert await count(running) == 2
     clock.advance(60)
-    assert await inbox(running) == {
+    page = await inbox(running)
+    assert page.pop("revision") > 0
+    assert page == {
         "notifications": [],
         "total": 0,
         "unreadCount": 0,
+        "unseenCount": 0,
+        "categories": {},
         "pagination": (await inbox(running, bearer(66)))["pagination"],
     }
     for id in (direct["id"], broadcast["id"]):

@@ -148,6 +148,22 @@ async def test_demotion_does_not_wait_for_anybody(starter: Starter) -> None:
     await backend.close()
 
 
+async def test_subscription_ends_when_a_demoted_connection_goes_while_it_is_asked_about(starter: Starter) -> None:
+    release, asked = asyncio.Event(), list[str]()
+    backend = await slow_authority(release, asked)
+    running = await starter(room_auth_url=str(backend.make_url("/rooms")), room_auth_secret="s3cret")
+    client = await running.connect(5, "manager")
+    await client.ask("join_room", "ticket_1")
+    patch = asyncio.create_task(running.call("PATCH", "/api/users/5", by=bearer(1, "admin"), json={"role": "user"}))
+    await until(lambda: asked)
+    await client.close()
+    await until(lambda: not running.parts.channel.sids_of_user("5"))
+    release.set()
+    assert (await patch)[0] == 200
+    assert await running.parts.store.open_memberships("room:ticket_1") == []
+    await backend.close()
+
+
 async def test_refresh_with_the_same_role_asks_nobody(starter: Starter) -> None:
     release, asked = asyncio.Event(), list[str]()
     release.set()

@@ -133,9 +133,11 @@ async def asking(starter: Starter, authority: Authority, clock: FakeClock) -> As
     await backend.close()
 
 
-async def test_a_lost_role_counts_before_a_slow_authority_answers(asking: Running, authority: Authority) -> None:
+async def test_a_lost_role_counts_before_a_slow_authority_answers(
+    asking: Running, authority: Authority, clock: FakeClock
+) -> None:
     authority.rooms = {"machine_2"}
-    client = await asking.connect(5, "manager")
+    client = await asking.connect(5, "manager", now=clock.now)
     await client.ask("join_room", {"rooms": ["work_order_1", "machine_2"]})
     authority.may_answer.clear()
     patch = asyncio.create_task(set_role(asking, 5, "user"))

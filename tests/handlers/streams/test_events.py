@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,7 +55,9 @@ def place(stream: Stream) -> dict[str, str]:
 async def test_a_stream_begins_with_its_headers_and_the_count(running: Running, path: str) -> None:
     await notify(running, "Unread")
     stream = await running.stream(7, path=path)
-    assert await stream.hears("unread_count") == {"count": 1}
+    count = await stream.hears("unread_count")
+    assert (count["count"], count["unseenCount"], count["categories"]) == (1, 1, {"info": 1})
+    assert set(count) == {"count", "unseenCount", "categories", "revision"}
     headers = stream.response.headers
     assert headers["Content-Type"] == "text/event-stream"
     assert headers["Cache-Control"] == "no-cache"
@@ -142,8 +145,8 @@ async def test_old_proxies_get_the_same_stream(running: Running) -> None:
     head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
     assert head.startswith("HTTP/1.1 200 OK\r\n")
     assert "chunked" not in head.lower()
-    body = await asyncio.wait_for(reader.readuntil(b'{"count":0}}\n\n'), 10)
-    assert body.startswith(b"retry: 3000\n\nid: 0-0\ndata: ")
+    body = await asyncio.wait_for(reader.readuntil(b"}}\n\n"), 10)
+    assert re.match(rb'retry: 3000\n\nid: [0-9.]+\ndata: \{"type":"unread_count","data":\{"count":0,', body)
     await notify(running, "Live")
     assert b'"title":"Live"' in await asyncio.wait_for(reader.readuntil(b"}\n\n"), 10)
     writer.close()
@@ -206,12 +209,17 @@ async def test_everybody_hears_only_their_own(running: Running) -> None:
     assert (titles(mine), titles(other), titles(visitor)) == (["Mine", "For all"], ["For all"], [])
 
 
-async def test_both_streams_of_a_person_hear_the_same(running: Running) -> None:
-    streams = [await opened(running), await opened(running)]
+async def test_both_streams_of_a_person_hear_the_same_and_each_goes_on_from_where_it_began(running: Running) -> None:
+    first = await opened(running)
+    await notify(running, "Before the second")
+    await first.hears("notification")
+    streams = [first, await opened(running)]
     await notify(running, "Hello")
+    await streams[0].hears("notification", 2)
+    assert await streams[1].hears("notification") == first.payloads("notification")[1]
     for stream in streams:
-        await stream.hears("notification")
-    assert streams[0].ids()[-1] == streams[1].ids()[-1]
+        again = await opened(running, headers={"Last-Event-ID": stream.ids()[0]})
+        assert titles(again) == titles(stream)
 
 
 async def test_something_is_said_while_nothing_happens(starter: Starter) -> None:
@@ -249,7 +257,7 @@ async def test_what_was_missed_is_told_in_order_and_nothing_twice(starter: Start
     await again.hears("notification", 4)
     assert titles(again) == ["One", "Two", "Three", "Live"]
     assert again.payloads("notification")[2]["type"] == "SYSTEM_ANNOUNCEMENT"
-    assert again.payloads("unread_count")[0] == {"count": 4}
+    assert again.payloads("unread_count")[0]["count"] == 4
     assert len(set(again.ids()[1:])) == 4
     third = await opened(running, headers=place(again))
     assert titles(third) == []
@@ -266,10 +274,21 @@ async def test_wherever_a_stream_breaks_the_next_begins_there(running: Running, 
     assert titles(again) == [str(n) for n in range(heard, 3)]
 
 
-async def test_the_place_may_be_in_the_query(running: Running) -> None:
+@pytest.mark.parametrize("name", ["lastEventId", "since"])
+async def test_the_place_may_be_in_the_query(running: Running, name: str) -> None:
     stream = await opened(running)
     await notify(running, "Missed")
-    again = await opened(running, path=f"{EVENTS}?lastEventId={stream.ids()[0]}")
+    again = await opened(running, path=f"{EVENTS}?{name}={stream.ids()[0]}")
+    assert titles(again) == ["Missed"]
+
+
+async def test_what_a_browser_says_when_it_comes_back_counts_more_than_its_old_address(running: Running) -> None:
+    stream = await opened(running)
+    await notify(running, "Told")
+    await stream.hears("notification")
+    await notify(running, "Missed")
+    path = f"{EVENTS}?since={stream.ids()[0]}"
+    again = await opened(running, path=path, headers={"Last-Event-ID": stream.ids()[1]})
     assert titles(again) == ["Missed"]
 
 
@@ -310,10 +329,10 @@ async def test_only_the_newest_hundred_are_told_and_the_count_says_the_rest(runn
     _, inbox = await running.call("GET", "/notifications?limit=100&page=1", by=bearer(7))
     newest = [row["title"] for row in inbox["notifications"]]
     assert titles(again)[::-1][:100] == newest
-    assert again.payloads("unread_count")[0] == {"count": 105}
+    assert again.payloads("unread_count")[0]["count"] == 105
 
 
-@pytest.mark.parametrize("given", ["", "nonsense", "12", "-1-2", "1-2-3", "9" * 30 + "-1", "٣-٣", "1-2 3"])
+@pytest.mark.parametrize("given", ["", "nonsense", "12", "1700000000000000-12", "1.2.3", "1.2.3.4.5", "٣.٣.٣.٣.٣"])
 async def test_a_place_that_is_none_means_now(running: Running, given: str) -> None:
     await notify(running, "Old")
     stream = await opened(running, headers={"Last-Event-ID": given})
@@ -331,7 +350,7 @@ async def test_what_comes_while_a_stream_catches_up_comes_once_and_in_its_place(
     await notify(running, "Missed")
     for answered in (False, True):  # the list is read after the new row was stored, and before
         with monkeypatch.context() as patch:
-            held = Held(patch, running.parts.store, "inbox", answered=answered)
+            held = Held(patch, running.parts.store, "missed", answered=answered)
             again = await running.stream(7, headers=place(stream))
             await held.reached.wait()
             await notify(running, f"Meanwhile {answered}")
@@ -346,7 +365,7 @@ async def test_what_comes_while_a_stream_catches_up_comes_once_and_in_its_place(
 
 
 async def test_what_is_sent_while_a_stream_opens_is_told(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = Held(monkeypatch, running.parts.store, "unread_count", answered=True)
+    held = Held(monkeypatch, running.parts.store, "counts", answered=True)
     opening = asyncio.ensure_future(running.stream(7))
     await held.reached.wait()
     await notify(running, "In between")
@@ -424,6 +443,49 @@ async def test_a_stream_resumes_after_the_clock_was_set_back(starter: Starter, c
     again = await opened(running, headers=place(stream))
     await again.hears("notification", 2)
     assert titles(again) == ["one", "two"]
+
+
+async def test_what_is_told_in_a_break_goes_on_wherever_it_breaks_whatever_the_clock_said(
+    starter: Starter, clock: FakeClock
+) -> None:
+    running = await starter(app={"clock": clock})
+    clock.advance(1000)
+    stream = await opened(running)
+    await stream.close()
+    await notify(running, "one")
+    clock.advance(-300)
+    await notify(running, "two")
+    await notify(running, "to all", audience="all")
+    clock.advance(600)
+    await notify(running, "three")
+    again = await opened(running, headers=place(stream))
+    told = titles(again)
+    assert sorted(told) == sorted(["one", "two", "to all", "three"])
+    for broken in range(5):
+        rest = await opened(running, headers={"Last-Event-ID": again.ids()[broken]})
+        assert titles(rest) == told[broken:]
+
+
+async def test_an_event_id_is_a_place_that_sync_knows_and_the_other_way_round(running: Running) -> None:
+    stream = await opened(running)
+    row = await notify(running, "Shown")
+    await stream.hears("notification")
+    client = await running.connect(7)
+    since_beginning = await client.ask("notifications_sync", {"since": stream.ids()[0]})
+    assert [change["id"] for change in since_beginning["changes"]] == [row["id"]]
+    shown = await client.ask("notifications_sync", {"since": stream.ids()[-1]})
+    assert [change["id"] for change in shown["changes"]] == [row["id"]], "a stream tells of no other changes"
+    await notify(running, "Next")
+    again = await opened(running, headers={"Last-Event-ID": since_beginning["token"]})
+    assert titles(again) == ["Next"]
+
+
+async def test_a_place_in_another_database_means_now(running: Running, starter: Starter) -> None:
+    stream = await opened(running)
+    epoch, _, rest = stream.ids()[0].partition(".")
+    await notify(running, "Old")
+    again = await opened(running, headers={"Last-Event-ID": f"{int(epoch) + 1}.{rest}"})
+    assert titles(again) == []
 
 
 async def test_of_two_rows_that_came_at_once_the_one_stored_later_is_not_lost(

@@ -138,6 +138,7 @@ NEED_DATA = {name for name, command in MESSAGING.inbound.items() if command.ends
     "subscribe",
     "unsubscribe",
     "refresh_token",
+    "notification_ack",
 }
 
 

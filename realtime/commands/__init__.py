@@ -1,0 +1,1 @@
+"""The commands that work on the database, most of them while a server runs beside them."""

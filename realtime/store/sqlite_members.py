@@ -1,0 +1,70 @@
+"""Who runs what sqlite_membership does: changes that come in crowds, and reads that must come after them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from realtime.models import MembershipChange, Principal, Retention
+from realtime.store import sqlite_membership as membership
+from realtime.store.sqlite_database import KEPT_BY_DEFAULT, SqliteDatabase
+from realtime.store.sqlite_gathering import Gathering
+from realtime.store.sqlite_writer import Work
+
+T = TypeVar("T")
+
+
+class SqliteMembers(SqliteDatabase):
+    """The memberships of `realtime.store.base.InboxStore`."""
+
+    def __init__(self, path: Path | str, *, exclusive: bool = True, retention: Retention = KEPT_BY_DEFAULT) -> None:
+        super().__init__(path, exclusive=exclusive, retention=retention)
+        self._changes = Gathering(self._change_memberships)
+
+    async def close(self) -> None:
+        self._changes.hand_over()
+        await super().close()
+
+    async def readers(self, audience: str) -> list[Principal]:
+        await self._settle(lambda change: change.audience == audience)
+        return await self._read(lambda db: membership.readers(db, audience))
+
+    async def open_membership(self, reader: Principal, audience: str, *, now: float) -> bool:
+        return await self._write(lambda db: membership.open_(db, reader, audience))
+
+    async def close_membership(self, reader: Principal, audience: str, *, now: float) -> None:
+        await self._write(lambda db: membership.close(db, reader, audience))
+
+    def change_memberships(
+        self, changes: Sequence[MembershipChange], *, now: float
+    ) -> asyncio.Future[frozenset[Principal]]:
+        return self._changes.add(changes)
+
+    def _change_memberships(
+        self, calls: Sequence[Sequence[MembershipChange]]
+    ) -> asyncio.Future[Sequence[frozenset[Principal]]]:
+        return self._submit(lambda db: membership.change(db, calls))
+
+    async def drop_membership(self, reader: Principal, audience: str) -> None:
+        await self._write(lambda db: membership.drop(db, reader, audience))
+
+    async def audiences_of(self, reader: Principal, prefix: str) -> list[str]:
+        await self._settle(lambda change: change.reader == reader)
+        return await self._read(lambda db: membership.audiences_of(db, reader, prefix))
+
+    async def open_memberships(self, prefix: str) -> list[tuple[Principal, str]]:
+        await self._settle(lambda change: change.audience.startswith(prefix))
+        return await self._read(lambda db: membership.open_ones(db, prefix))
+
+    async def _settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
+        """Let what is read now come after the changes of memberships that it depends on."""
+        await self._changes.settle(lambda changes: any(map(concerns, changes)))
+
+    async def _read_for(self, reader: Principal, work: Work[T]) -> T:
+        """Read what depends on the reader's memberships."""
+        await self._settle(lambda change: change.reader == reader)
+        return await self._read(work)
+
+    async def _write(self, work: Work[T]) -> T:
+        self._changes.hand_over()  # whoever asks now comes after them
+        return await super()._write(work)
