@@ -1,4 +1,4 @@
-"""A server per module, clients per test. Modules share nothing, so they run side by side."""
+"""A server per module and kind of database, clients per test. Modules share nothing, so they run side by side."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,17 +11,30 @@ from tests.e2e.node import Clients
 from tests.e2e.plain import PlainClients
 from tests.e2e.process import Server
 from tests.e2e.site import Site
+from tests.mongo import fresh_database
 
 StartServer = Callable[..., Server]
+DatabaseOf = Callable[[Path], str]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mongo"])
+def database_of(request: pytest.FixtureRequest) -> DatabaseOf:
+    """Return the URL of the database that belongs to a server's directory, the same one each time."""
+    if request.param == "sqlite":
+        return lambda home: f"sqlite:///{home / 'realtime.db'}"
+    uri: str = request.getfixturevalue("mongo_uri")
+    known: dict[Path, str] = {}
+    return lambda home: known.setdefault(home, fresh_database(uri))
 
 
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+def start_server(database_of: DatabaseOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
     """Start servers with settings of one's own; at the end all are stopped and their logs searched for secrets."""
     with ExitStack() as started:
 
         def start(*, dev: bool = False, home: Path | None = None, **settings: object) -> Server:
-            server = Server(home or tmp_path_factory.mktemp("server"), dev=dev, **settings)
+            directory = home or tmp_path_factory.mktemp("server")
+            server = Server(directory, dev=dev, **{"DATABASE_URL": database_of(directory), **settings})
             started.callback(server.stop)
             server.start()
             return server

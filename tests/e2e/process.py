@@ -90,8 +90,8 @@ class Server:
         assert self._process is not None, "the server has not been started"
         return self._process
 
-    def start(self) -> None:
-        """Start it and return when it listens."""
+    def start(self, seconds: float = START_SECONDS) -> None:
+        """Start it and return when it listens. Raises TimedOut when it takes longer."""
         seen = len(self.log) if self.log_file.exists() else 0
         command = [sys.executable, "-m", "realtime", "serve", "--port", str(self.port), *(["--dev"] * self._dev)]
         with self.log_file.open("ab") as log, self.output_file.open("ab") as output:
@@ -104,7 +104,7 @@ class Server:
                 raise AssertionError(f"the server ended with {self.running.returncode}: {self.log[seen:]}")
             return _LISTENING.search(self.log, seen)
 
-        found = wait_until(listening, what="the line `listening on`", seconds=START_SECONDS)
+        found = wait_until(listening, what="the line `listening on`", seconds=seconds)
         self.port = int(found[2])
 
     def terminate(self) -> None:

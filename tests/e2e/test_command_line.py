@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.calls import call
+from tests.e2e.conftest import DatabaseOf
 from tests.e2e.node import Clients
-from tests.e2e.process import Server, roomcast
+from tests.e2e.ports import kept_ports
+from tests.e2e.process import Server, TimedOut, roomcast, wait_until
 from tests.support import SECRET
 
 OK, BAD_SETTING, CANNOT_SERVE = 0, 2, 3
+
+
+@pytest.fixture(scope="module")
+def database_of() -> DatabaseOf:
+    """Commands that no database of another kind would change."""
+    return lambda home: f"sqlite:///{home / 'realtime.db'}"
 
 
 @pytest.fixture
@@ -60,6 +68,17 @@ def test_settings_are_shown_with_their_secrets_masked(tmp_path: Path) -> None:
     for variable, value in hidden.items():
         assert shown[variable] == "(set, hidden)"
         assert value not in done.stdout + done.stderr
+
+
+def test_credentials_of_the_database_are_never_printed(tmp_path: Path) -> None:
+    url = "mongodb://roomcast:hunter2@127.0.0.1:1/roomcast?serverSelectionTimeoutMS=100&connectTimeoutMS=100"
+    shown = roomcast("check-config", cwd=tmp_path, JWT_SECRET=SECRET, DATABASE_URL=url)
+    assert "DATABASE_URL=mongodb://***@127.0.0.1:1/roomcast" in shown.stdout
+    bad = roomcast("check-config", cwd=tmp_path, JWT_SECRET=SECRET, DATABASE_URL=url.replace("/roomcast?", "?"))
+    assert bad.returncode == BAD_SETTING
+    assert "DATABASE_URL: must be mongodb://host/name" in bad.stderr
+    for done in (shown, bad):
+        assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_settings_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
@@ -135,3 +154,14 @@ def test_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     assert done.returncode == CANNOT_SERVE
     assert "realtime.db" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_waits_for_its_database_stops_when_it_is_told(tmp_path: Path) -> None:
+    with kept_ports(1) as [port]:
+        server = Server(tmp_path, DATABASE_URL=f"mongodb://127.0.0.1:{port}/nothing")
+        with pytest.raises(TimedOut):
+            server.start(seconds=2.0)
+        wait_until(lambda: "waiting for the database" in server.log, what="the line that says so", seconds=20)
+        server.terminate()
+        assert server.wait() == OK
+    server.check_log()

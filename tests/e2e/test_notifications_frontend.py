@@ -40,8 +40,8 @@ def test_documented_connect_tells_the_count_and_subscribes(
         notify(server, member, f"missed {n}")
     socket = connect(server, clients, member, **options)
     heard = socket.hears("unread_count")
-    assert set(heard) == {"type", "data", "count", "timestamp"}
-    assert (heard["type"], heard["data"], heard["count"]) == ("unread_count", {"count": 2}, 2)
+    told = {"count": 2, "unseenCount": 2, "categories": {"info": 2}, "revision": heard["revision"]}
+    assert heard == {"type": "unread_count", "data": told, **told, "timestamp": heard["timestamp"]}
     assert socket.ask("subscribe_notifications", {}) == {"success": True}
     assert socket.hears("unread_count", count=2)["count"] == 2, "told again"
     socket.settle()
@@ -98,7 +98,9 @@ def test_count_follows_every_change(server: Server, clients: Clients, options: d
 
     def all_show(count: int) -> None:
         for socket in sockets:
-            socket.shows("unread_count", count=count, data={"count": count}, type="unread_count")
+            socket.shows("unread_count", count=count, type="unread_count")
+            latest = socket.heard("unread_count")[-1]
+            assert latest["data"] == {name: latest[name] for name in ("count", "unseenCount", "categories", "revision")}
 
     all_show(0)
     ids = []
