@@ -142,12 +142,17 @@ class Peers:
     floor: Path | None = None
 
     @contextlib.contextmanager
-    def serve(self, name: str, *, deflate: bool = False) -> Iterator[Server]:
-        """A server in a directory of its own, with a random secret and none of the caller's settings."""
+    def serve(self, name: str, *, deflate: bool = False, database: str | None = None) -> Iterator[Server]:
+        """A server in a directory of its own, with a random secret and none of the caller's settings.
+
+        `database` is the URL of one that is there already.
+        """
         with tempfile.TemporaryDirectory(prefix="roomcast-bench-") as directory, contextlib.ExitStack() as stack:
             port, secret = free_port(), secrets.token_hex(32)
             log = Path(directory) / "server.log"
             environment = _environment(name, Path(directory), port, secret, deflate=deflate)
+            if database is not None:
+                environment["DATABASE_URL"] = database
             with log.open("w") as output, pinned(self.cores):
                 process = subprocess.Popen(
                     self._command(name, port),
@@ -192,6 +197,11 @@ def _environment(name: str, directory: Path, port: int, secret: str, *, deflate:
         "PRESENCE_GRACE": str(PRESENCE_GRACE),
         "CONNECTIONS_PER_IP": "0",
     }
+
+
+def command_environment(database: str) -> dict[str, str]:
+    """What a command of Roomcast needs to work on a database."""
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database}
 
 
 def wait_until_listening(name: str, process: subprocess.Popen[str], port: int, log: Path) -> None:

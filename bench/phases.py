@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import inbox
 from driver import Load, loading, publishing
 from peers import ENGINE, FLOOR, HOST, NODE, PRESENCE_GRACE, ROOMCAST, STOCK, BenchError, Peers, Server
 from slow import SlowReader, slow_reader
@@ -248,6 +249,18 @@ PHASES = {
     "coalescing": Phase(coalescing, "events in one tick, {} clients", SOCKET_IO, lambda plan: (min(plan.clients),)),
     "deflate": Phase(deflate, "frames of 4 KB, {} clients", SOCKET_IO, lambda plan: (min(plan.clients),)),
     "slow": Phase(slow, "a client that does not read, {} others", SOCKET_IO, lambda _: (SLOW_OTHERS,)),
+    "inbox": Phase(
+        lambda bench, _name, users: inbox.measure_sqlite(bench.peers, users),
+        "the inbox on SQLite, 200,000 known users, {} connecting",
+        (ROOMCAST,),
+        lambda plan: (min(plan.clients),),
+    ),
+    "inbox-mongodb": Phase(
+        lambda bench, _name, users: inbox.measure_mongodb(bench.peers, users),
+        "the inbox on MongoDB or what the tests use for it, {} clients",
+        (ROOMCAST,),
+        lambda _: (inbox.SOCKETS,),
+    ),
     "stall": Phase(stall, "responsiveness, {} idle clients", (ROOMCAST,), lambda plan: (plan.idle,)),
 }
 

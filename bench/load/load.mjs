@@ -226,7 +226,74 @@ async function drop() {
   return { seconds: seconds(started), disconnected: closing.length };
 }
 
-const commands = { connect, read, broadcast, floor, heartbeat, burst, fan, probe, disconnect, drop };
+const keptAlive = new http.Agent({ keepAlive: true, maxSockets: 256 });
+
+// One request; its answer's JSON, and the milliseconds until all of it was here.
+function call(method, url, token, body) {
+  return new Promise((resolve, reject) => {
+    const started = performance.now();
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const outgoing = http.request(url, { method, headers, agent: keptAlive }, (response) => {
+      let text = "";
+      response.setEncoding("utf8");
+      response.on("data", (part) => (text += part));
+      response.on("end", () => {
+        const ms = performance.now() - started;
+        if (response.statusCode < 300) resolve({ ms, answer: JSON.parse(text) });
+        else reject(new Error(`${method} answered ${response.statusCode}: ${text.slice(0, 200)}`));
+      });
+    });
+    outgoing.on("error", reject);
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+
+function spread(values, name) {
+  const sorted = values.sort((a, b) => a - b);
+  return { [`${name}_median_ms`]: at(sorted, 0.5), [`${name}_p99_ms`]: at(sorted, 0.99), [`${name}_worst_ms`]: sorted.at(-1) };
+}
+
+// `posts` notifications to the connected users in turn, `width` requests at a time; done when every one has been heard.
+async function notify({ url, token, users, posts, width }) {
+  const waiting = new Map();
+  const arrived = [];
+  const hear = (id) => {
+    arrived.push(performance.now() - waiting.get(id));
+    waiting.delete(id);
+  };
+  for (const socket of clients) {
+    socket.on("newNotification", (row) => waiting.has(row.title) && hear(row.title));
+  }
+  const answered = [];
+  const started = performance.now();
+  const numbers = Array.from({ length: posts }, (_, number) => number);
+  await pooled(numbers, width, async (number) => {
+    const title = `Part ${number}`;
+    waiting.set(title, performance.now());
+    const body = { userId: users[number % users.length], type: "parts", title, message: "It is on the shelf." };
+    answered.push((await call("POST", `${url}/api/notifications`, token, body)).ms);
+  });
+  const spent = seconds(started);
+  while (waiting.size) await sleep(1);
+  for (const socket of clients) socket.off("newNotification");
+  return { seconds: spent, posts, ...spread(answered, "answered"), ...spread(arrived, "delivered") };
+}
+
+// The same request `times` times, one after the other; the last answer comes along.
+async function repeat({ method, url, token, body, times }) {
+  const spent = [];
+  let answer;
+  for (let done = 0; done < times; done += 1) {
+    const one = await call(method, url, token, body);
+    spent.push(one.ms);
+    answer = one.answer;
+  }
+  return { ...spread(spent, "answered"), answer };
+}
+
+const commands = { connect, read, broadcast, floor, heartbeat, burst, fan, probe, disconnect, drop, notify, repeat };
 const progress = (name) => `${name} not done (${receivers()} clients, ${deliveries} deliveries)`;
 
 for await (const line of createInterface({ input: process.stdin })) {
