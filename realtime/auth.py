@@ -318,9 +318,16 @@ class RecentTokens:
         identity = await self._verifier.verify(token)
         self._known.pop(digest, None)
         self._known[digest] = now, identity
-        if len(self._known) > RECENT_TOKENS:
-            del self._known[next(iter(self._known))]
+        self._forget(now)
         return identity
+
+    def _forget(self, now: float) -> None:
+        """Drop the oldest that are of no use any more, or too many."""
+        while True:
+            digest, (verified_at, _) = next(iter(self._known.items()))
+            if len(self._known) <= RECENT_TOKENS and verified_at <= now < verified_at + RECENT_SECONDS:
+                return
+            del self._known[digest]
 
 
 @functools.lru_cache(maxsize=64)

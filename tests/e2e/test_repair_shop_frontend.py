@@ -90,7 +90,8 @@ def test_count_reaches_every_socket_of_the_user_and_nobody_else(server: Server, 
         assert (heard["count"], heard["unreadCount"]) == (1, 1)
         tab.settle()
         assert len(tab.heard("notification_received")) == 1
-    assert call("GET", f"{server.url}/api/notifications/count", token).body == {"count": 1, "unreadCount": 1}
+    counted = call("GET", f"{server.url}/api/notifications/count", token).body
+    assert (counted["count"], counted["unreadCount"]) == (1, 1)
     colleague.settle()
     assert colleague.heard("notification_count_updated") == colleague.heard("notification_received") == []
 

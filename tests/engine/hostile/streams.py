@@ -1,5 +1,6 @@
 """Rows: event streams, where a client says nothing after its request."""
 
+from realtime import places
 from tests.engine.hostile.plain_openings import COOKIE, PROXIED, SOMEWHERE, slow_door
 from tests.engine.hostile.table import BODY, HEADERS, Group
 from tests.engine.hostile.wire import CLOSED, FOREIGN, GOES_ON, UPGRADE, Stream, dripping, flooding
@@ -51,7 +52,8 @@ def opens(name: str, *heads: str, path: str = EVENTS) -> None:
         return GOES_ON
 
 
-PLACES = ("garbage", "-", "1-", "-1", "0-0", "1-1-1", "1e9-1", "9" * 20 + "-" + "9" * 16, "9" * 21 + "-1", "x" * 7000)
+FORMER = ("garbage", "-", "1-", "-1", "0-0", "1-1-1", "1e9-1", "9" * 20 + "-" + "9" * 16, "9" * 21 + "-1", "x" * 7000)
+PLACES = (*FORMER, "1.1.1.1", "1.1.1.1.1.1", "0.0.0.0.0", "9" * 19 + ".1" * 4, "1.1.1.1." + "9" * 19, "~~", "~1.1.1.1.1~1")
 opens("a `Last-Event-ID` that is none", *(f"Last-Event-ID: {place}\r\n" for place in (*PLACES, "٣-٣", "\x80\xff")))
 opens("a `lastEventId` that is none", "", path=f"{EVENTS}?lastEventId=%00%ff%d9%a3-1")
 opens("two `Last-Event-ID`s", "Last-Event-ID: 1-1\r\nLast-Event-ID: 2-2\r\n")
@@ -198,12 +200,13 @@ async def _(world: World) -> str:
 @STREAMS.row("a client that reads nothing of what it missed", stall=True)
 async def _(world: World) -> str:
     by = {**bearer(1, "admin", now=world.clock()), "Connection": "close"}
+    place = places.encode(places.Cursor(await world.running.parts.store.place("user:5", now=world.clock())))
     row = {"userId": 5, "title": "Tea", "message": "x" * 5000, "metadata": {"x": "x" * 8000}}
     for _ in range(30):
         status, body = await world.running.call("POST", "/api/notifications", by=by, json=row)
         assert status == 201, body
     world.narrow()
-    await world.deaf_plain(f"{EVENTS}", "Last-Event-ID: 0-1\r\n")
+    await world.deaf_plain(f"{EVENTS}", f"Last-Event-ID: {place}\r\n")
     await until(lambda: world.others() == 0, what="the end of the stream")
     return CLOSED
 
