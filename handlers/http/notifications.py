@@ -155,7 +155,7 @@ class NotificationRoutes:
         return [Route(verb, prefix + path, run, Access.ANY) for prefix in PREFIXES for verb, path, run in table]
 
     async def send(self, request: web.Request) -> web.Response:
-        if (await query(request, SendQuery))["dry_run"]:
+        if request.query_string and (await query(request, SendQuery))["dry_run"]:
             return await self._preview(request)
         return await self._idempotency.run(request, identity(request).principal, lambda: self._send(request))
 

@@ -53,7 +53,8 @@ def opens(name: str, *heads: str, path: str = EVENTS) -> None:
 
 
 FORMER = ("garbage", "-", "1-", "-1", "0-0", "1-1-1", "1e9-1", "9" * 20 + "-" + "9" * 16, "9" * 21 + "-1", "x" * 7000)
-PLACES = (*FORMER, "1.1.1.1", "1.1.1.1.1.1", "0.0.0.0.0", "9" * 19 + ".1" * 4, "1.1.1.1." + "9" * 19, "~~", "~1.1.1.1.1~1")
+FORGED = ("1.1.1.1", "1.1.1.1.1.1", "0.0.0.0.0", "9" * 19 + ".1" * 4, "1.1.1.1." + "9" * 19, "~~", "~1.1.1.1.1~1")
+PLACES = (*FORMER, *FORGED)
 opens("a `Last-Event-ID` that is none", *(f"Last-Event-ID: {place}\r\n" for place in (*PLACES, "٣-٣", "\x80\xff")))
 opens("a `lastEventId` that is none", "", path=f"{EVENTS}?lastEventId=%00%ff%d9%a3-1")
 opens("two `Last-Event-ID`s", "Last-Event-ID: 1-1\r\nLast-Event-ID: 2-2\r\n")
