@@ -20,6 +20,10 @@ KNOWN_USERS = 200_000
 SOCKETS = 64
 POSTS = 10_000
 WARM_UP_POSTS = 1000
+MONGO_POSTS = 200
+MONGO_WIDTH = 4
+"""The stand-in for MongoDB looks for everything without an index, and one command at a time."""
+
 BROADCASTS = 20
 SYNCS = 50
 COMMAND_SECONDS = 300.0
@@ -98,17 +102,17 @@ def know_everybody(peers: Peers, database: Database, users: int) -> float:
         return time.monotonic() - before
 
 
-def post(peers: Peers, database: Database, *, posts: int) -> Figures:
-    """Notifications to single users, 64 requests at a time, each heard by a connected socket."""
+def post(peers: Peers, database: Database, *, posts: int, width: int = SOCKETS) -> Figures:
+    """Notifications to single users, `width` requests at a time, each heard by a connected socket."""
     with peers.serve(ROOMCAST, database=database.url) as server, loading() as load:
         load.connect(server, SOCKETS)
         options = {
             "url": server.url,
             "token": server.token("sender", role="service"),
             "users": [str(number) for number in range(1, SOCKETS + 1)],
-            "width": SOCKETS,
+            "width": width,
         }
-        load.ask("notify", **options, posts=min(posts, WARM_UP_POSTS))
+        load.ask("notify", **options, posts=min(posts // 10, WARM_UP_POSTS))
         server.settle()
         before = server.cpu_seconds()
         told = load.ask("notify", **options, posts=posts)
@@ -199,4 +203,4 @@ def measure_sqlite(peers: Peers, users: int) -> Figures:
 
 def measure_mongodb(peers: Peers, _users: int) -> Figures:
     with mongodb() as database:
-        return post(peers, database, posts=POSTS // 10) | sync(peers, database)
+        return post(peers, database, posts=MONGO_POSTS, width=MONGO_WIDTH)

@@ -109,11 +109,10 @@ MEASURES = {
         Measure("connect_full_ratio", "connect CPU, inboxes full / empty", "x", at_most=1.1),
     ),
     "inbox-mongodb": (
-        Measure("posts_per_second", "durable POST, delivered, 64 at a time", "/s"),
+        Measure("posts_per_second", "durable POST, delivered, 4 at a time", "/s"),
         Measure("post_answered_p99_ms", "  99 of 100 answered within", "ms"),
         Measure("post_delivered_p99_ms", "  99 of 100 delivered within", "ms"),
         Measure("post_cpu_us", "  CPU per POST", "us"),
-        Measure("sync_http_ms", "sync after 10 changes, over HTTP", "ms"),
     ),
     "stall": (
         Measure("idle_stall_ms", "longest stall, all idle", "ms", at_most=20),

@@ -1,6 +1,6 @@
 """What every request passes through, outermost first: address, log, errors, CORS and headers, authentication."""
 
-import asyncio
+import functools
 import hmac
 import math
 import re
@@ -15,6 +15,7 @@ from handlers.http.base import Access, Handler, member, remember_caller, reply
 from handlers.http.origin import OriginPolicy, is_local_host
 from handlers.http.remote import AddressLimits, remember_remote, remote, remote_address
 from realtime.auth import RecentTokens, find_credential
+from realtime.engine.eager import within
 from realtime.engine.handshake import Answered
 from realtime.errors import Code, RealtimeError
 from realtime.metrics import Metrics
@@ -44,6 +45,8 @@ PAGE_POLICY = (
 def trace(*, trusted: Sequence[Network], metrics: Metrics) -> Middleware:
     """Find the client's address; afterwards log and count the request. Query strings carry tokens: never logged."""
 
+    series = functools.lru_cache(maxsize=1024)(metrics.http_seconds.labels)  # finding one takes a lock
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         remember_remote(request, trusted)
@@ -58,7 +61,7 @@ def trace(*, trusted: Sequence[Network], metrics: Metrics) -> Middleware:
             route = request.match_info.route.resource
             name = route.canonical if route is not None else "unmatched"
             if status != 101:
-                metrics.http_seconds.labels(request.method, name, str(status)).observe(spent)
+                series(request.method, name, str(status)).observe(spent)
             write = log.debug if request.path in (SOCKET_PATH, "/healthz", "/readyz", "/metrics") else log.info
             write(
                 "http request",
@@ -108,9 +111,7 @@ async def deliver(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Write the answer here, where that can end: aiohttp waits forever for a client that does not read."""
     response = await handler(request)
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await response.prepare(request)
-            await response.write_eof()
+        await within(ANSWER_SECONDS, _write(request, response))
     except ConnectionError:
         pass  # the client has gone
     except TimeoutError:
@@ -118,6 +119,11 @@ async def deliver(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.transport is not None:
             request.transport.abort()
     return Answered(response.status, keep_alive=bool(response.keep_alive))
+
+
+async def _write(request: web.Request, response: web.StreamResponse) -> None:
+    await response.prepare(request)
+    await response.write_eof()
 
 
 def cors(*, origins: OriginPolicy) -> Middleware:
@@ -162,8 +168,7 @@ async def secure(_request: web.Request, response: web.StreamResponse) -> None:
 async def _read_body(request: web.Request) -> None:
     """Read the body before the token is looked at: a right may end while a client drips it."""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            await request.read()
+        await within(BODY_SECONDS, request.read())
     except TimeoutError as error:
         raise RealtimeError(Code.INVALID_PAYLOAD, "The body took too long", status=408) from error
 

@@ -5,6 +5,7 @@ later and many at a time, a crash loses those of that moment, and of too many th
 """
 
 import asyncio
+import functools
 import hashlib
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
@@ -162,8 +163,14 @@ class Devices:
 
     def of(self, session: Session) -> str:
         """Return path, kind and a few characters that tell the connection from others, but not its id."""
-        mark = hashlib.sha256(session.sid.encode()).hexdigest()[:8]
+        mark = _mark(session.sid)
         return f"{session.channel.path} {self._kinds.get(session.channel, 'other')} {mark}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _mark(sid: str) -> str:
+    """Return what tells connections apart; their id itself is a credential."""
+    return hashlib.sha256(sid.encode()).hexdigest()[:8]
 
 
 class Showings:

@@ -201,15 +201,13 @@ def test_counts_agree_with_a_recount_while_the_server_runs(
     assert "5 readers" in done.stdout or "5 " in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("database_of", ["mongo"], indirect=True, scope="module")
 class TestOnMongo:
     """What only a database of several processes has."""
 
     @pytest.fixture
-    def url(self, request: pytest.FixtureRequest, database_of: DatabaseOf, tmp_path: Path) -> str:
-        url = database_of(tmp_path)
-        if url.startswith("sqlite"):
-            pytest.skip("one process serves one SQLite file")
-        return url
+    def url(self, database_of: DatabaseOf, tmp_path: Path) -> str:
+        return database_of(tmp_path)
 
     def test_simultaneous_posts_to_two_processes_store_once(
         self, url: str, start_server: Callable[..., Server]
