@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 
 Clock = Callable[[], float]
 
+LAST_MOMENT = 253_402_300_799.0
+"""The last second of the year 9999: later ones, which a zone can name, cannot be written as ISO-8601."""
+
 
 def timestamp(seconds: float) -> str:
     """Return ISO-8601 UTC with milliseconds and ``Z``, as every client of the contract parses it."""

@@ -6,16 +6,26 @@ started, which place it leads to, and after which id.
 
 import math
 import re
+import secrets
 from dataclasses import dataclass
 
+from realtime.clock import LAST_MOMENT
 from realtime.models import Place
 
-LATEST = 253_402_300_799.0
 _NUMBER = r"(\d{1,19})"
 _PLACE = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:\.{_NUMBER}\.{_NUMBER})?", re.ASCII)
 _MICROSECONDS = 1_000_000
 _ROUNDING = 0.25
 """Of a microsecond: what a float cannot tell apart in this century, so that a place that was read is written alike."""
+
+
+EPOCH_MAX = 2**53 - 1
+"""JavaScript holds it exactly."""
+
+
+def new_epoch() -> int:
+    """Return the name of a database, from 1 to EPOCH_MAX; no other one has it."""
+    return 1 + secrets.randbelow(EPOCH_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ def _decode(text: str) -> Place | None:
         return None
     epoch, rev, log_rev, marks, at, *shown = (None if number is None else int(number) for number in found.groups())
     moment = (at or 0) / _MICROSECONDS
-    if moment > LATEST:
+    if moment > LAST_MOMENT:
         return None
     heard = None if shown[0] is None or shown[1] is None else (shown[0], shown[1])
     return Place(epoch or 0, rev or 0, log_rev or 0, marks or 0, moment, heard)

@@ -23,6 +23,7 @@ from handlers.http.base import (
 )
 from handlers.http.idempotency import REPLAYED, Idempotency, request_name
 from realtime import wire
+from realtime.clock import LAST_MOMENT
 from realtime.errors import Code, RealtimeError
 from realtime.models import (
     PRIORITIES,
@@ -42,8 +43,6 @@ from rooms.policy import PUBLISHER_ROLES, Member
 
 MAX_RECIPIENTS = 10_000
 METADATA_BYTES = 8192
-LAST_MOMENT = 253_402_300_799
-"""The last second of the year 9999: later ones, which a zone can name, cannot be written as ISO-8601."""
 PREFIXES = ("/api/notifications", "/notifications")
 ID = r"/{id:\d{1,16}}"
 

@@ -24,7 +24,8 @@ from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from realtime.errors import StoreRefused, StoreUnavailable
-from realtime.store.mongo_database import PROGRAM, VERSION, Document, MongoDatabase, new_epoch
+from realtime.places import new_epoch
+from realtime.store.mongo_database import PROGRAM, VERSION, Document, MongoDatabase
 
 log = structlog.get_logger(__name__)
 

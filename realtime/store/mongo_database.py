@@ -21,8 +21,10 @@ from pymongo import IndexModel, ReadPreference, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from realtime.clock import LAST_MOMENT
 from realtime.errors import Code, RealtimeError, StoreRefused, StoreUnavailable
 from realtime.models import Retention
+from realtime.places import new_epoch
 from realtime.store.mongo_errors import described, invalid, passing, refused, visible
 
 log = structlog.get_logger(__name__)
@@ -57,7 +59,6 @@ BLOCK = 64
 """Numbers that a process takes at once for `take_number`."""
 
 INT_MAX = 2**31 - 1
-LATEST = 253_402_300_799.0
 
 OPTIONS: dict[str, Any] = {
     "appname": PROGRAM,
@@ -338,14 +339,9 @@ class MongoDatabase:
             await self.attempt(lambda: nodes.delete_one({"_id": self._node}), within=CHECK_SECONDS)
 
 
-def new_epoch() -> int:
-    """Return a number that JavaScript can hold, and that is not 0."""
-    return secrets.randbelow(2**53 - 1) + 1
-
-
 def moment(at: float) -> datetime:
     """Return a time as the server has it, for its own removal of what has expired; at most the year 9999."""
-    return datetime(1970, 1, 1) + timedelta(seconds=max(0.0, min(at, LATEST)))  # noqa: DTZ001 - always UTC
+    return datetime(1970, 1, 1) + timedelta(seconds=max(0.0, min(at, LAST_MOMENT)))  # noqa: DTZ001 - always UTC
 
 
 def require_ours(schema: Document) -> int:

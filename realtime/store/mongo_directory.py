@@ -7,20 +7,18 @@ under way; whoever sees a user next ends what was left undone.
 import asyncio
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from realtime.models import MembershipChange, Principal, Seen, User, user_principal, wire_id
+from realtime.models import MembershipChange, Principal, Seen, User, user_principal
 from realtime.store import mongo_membership as membership
 from realtime.store.documents import dumps, key, loads
+from realtime.store.gathering import GATHER_MAX, Gathering
 from realtime.store.mongo_database import Document, MongoDatabase
-from realtime.store.sqlite_gathering import GATHER_MAX, Gathering
-
-NEW_STATUS = "offline"
-NEW_ROLE = "user"
+from realtime.store.users import as_given, seen_again
 
 PIECE = 2000
 """Users that are written together."""
@@ -66,10 +64,7 @@ class MongoDirectory(MongoDatabase):
 
     async def set_user(self, id: str, *, role: str | None, name: str | None, now: float) -> User:
         def step(old: User | None) -> User:
-            new = old or User(id, wire_id(id), NEW_ROLE, None, None, NEW_STATUS, now, None)
-            if role is not None:
-                new = replace(new, role=role, role_set_at=now)
-            return new if name is None else replace(new, name=name)
+            return as_given(old, id, role=role, name=name, now=now)
 
         return (await self.complete(self._change_user(id, [step], now=now)))[-1]
 
@@ -230,24 +225,6 @@ class MongoDirectory(MongoDatabase):
         where = {"_id": key(user.id), "version": version}
         done = await self.attempt(lambda: users.update_one(where, {"$set": fields}))
         return fields["version"] if done.matched_count else None
-
-
-def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
-    """Return the user as the token leaves it. One without name, email, locale or tz does not erase what is known."""
-    if old is None:
-        return User(
-            seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None,
-            locale=seen.locale, tz=seen.tz,
-        )  # fmt: skip
-    return replace(
-        old,
-        wire_id=seen.wire_id,
-        role=old.role if old.role_set_at > seen.issued_at else seen.role,
-        name=old.name if seen.name is None else seen.name,
-        email=old.email if seen.email is None else seen.email,
-        locale=old.locale if seen.locale is None else seen.locale,
-        tz=old.tz if seen.tz is None else seen.tz,
-    )
 
 
 def _seconds(some: Sized) -> float | None:

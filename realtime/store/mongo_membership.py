@@ -15,11 +15,11 @@ from realtime.models import MembershipChange, Principal, Target
 from realtime.store import holding
 from realtime.store.broadcasts import Log
 from realtime.store.documents import key
+from realtime.store.gathering import Gathering
 from realtime.store.mongo_database import Document, MongoDatabase
 from realtime.store.mongo_log import BY_ID
 from realtime.store.mongo_readers import MongoReaders, Step
 from realtime.store.reading import Interval, Reader
-from realtime.store.sqlite_gathering import Gathering
 
 AFTER_ALL = "\U0010ffff"
 

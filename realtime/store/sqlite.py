@@ -11,12 +11,13 @@ from pathlib import Path
 from realtime.models import Change, EntityQuery, JsonObject, Retention, Seen, User
 from realtime.store import sqlite_directory as directory
 from realtime.store import sqlite_entities as rows
+from realtime.store.gathering import Gathering
 from realtime.store.sqlite_chat import SqliteChat
 from realtime.store.sqlite_database import KEPT_BY_DEFAULT
-from realtime.store.sqlite_gathering import Gathering
 from realtime.store.sqlite_reading import SqliteReading
 from realtime.store.sqlite_records import SqliteRecords
 from realtime.store.sqlite_sending import SqliteSending
+from realtime.store.users import seen_again
 
 
 class SqliteStore(SqliteReading, SqliteSending, SqliteRecords, SqliteChat):
@@ -61,7 +62,7 @@ class SqliteStore(SqliteReading, SqliteSending, SqliteRecords, SqliteChat):
         known = {user.id: user for user in found}
         for seen, now in tokens:
             old = known.get(seen.id)
-            if old is None or not directory.same(old, directory.seen_again(old, seen, now=now)):
+            if old is None or not directory.same(old, seen_again(old, seen, now=now)):
                 return await self._write(lambda db: directory.touch(db, tokens))
         return [known[seen.id] for seen, _ in tokens]
 

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from realtime.errors import StoreRefused, StoreUnavailable
+from realtime.places import new_epoch
 from realtime.store.sqlite_file import NOT_OURS, DatabaseFile
 from realtime.store.sqlite_requests import free_claims
 from realtime.store.sqlite_rows import set_head
@@ -16,7 +17,6 @@ from realtime.store.sqlite_schema import APPLICATION_ID, migrate, require_ours
 STEP_PAGES = 2000
 """Pages copied at once, 8 MB; other threads of the process run in between."""
 
-EPOCH_MAX = 2**53 - 1
 """The greatest number that every JSON reader takes for what it is."""
 
 BESIDE = ("-wal", "-shm", "-journal")
@@ -122,7 +122,7 @@ def _take(path: Path, part: Path) -> None:
         db.execute("PRAGMA synchronous = FULL")
         migrate(db)
         db.execute("BEGIN IMMEDIATE")
-        set_head(db, "epoch", 1 + secrets.randbelow(EPOCH_MAX))
+        set_head(db, "epoch", new_epoch())
         free_claims(db)
         db.execute("COMMIT")
 

@@ -4,16 +4,14 @@
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from realtime.models import MembershipChange, Seen, User, user_principal, wire_id
+from realtime.models import MembershipChange, Seen, User, user_principal
 from realtime.store import sqlite_membership as membership
 from realtime.store.sqlite_rows import dumps, loads
+from realtime.store.users import as_given, seen_again
 
 USER = "id, wire_id, role, name, email, status, first_seen, last_seen, role_set_at, locale, tz"
-NEW_STATUS = "offline"
-NEW_ROLE = "user"
 PIECE = 1000
 """Users written by one statement of an import: eleven values each, and SQLite binds 32,766 at most."""
 
@@ -27,25 +25,6 @@ def users(db: sqlite3.Connection, ids: Collection[str]) -> list[User]:
     """Return those that are known, in no order. At most SQLite's 32,766 ids."""
     marks = ",".join("?" * len(ids))
     return [_user(row) for row in db.execute(f"SELECT {USER} FROM user WHERE id IN ({marks})", [*ids])]
-
-
-def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
-    """Return the user as the token leaves it; equal to `old` when there is nothing to write.
-
-    A token without name, email, locale or time zone does not erase what is known.
-    """
-    if old is None:
-        user = User(seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None)
-        return replace(user, locale=seen.locale, tz=seen.tz)
-    return replace(
-        old,
-        wire_id=seen.wire_id,
-        role=old.role if old.role_set_at > seen.issued_at else seen.role,
-        name=old.name if seen.name is None else seen.name,
-        email=old.email if seen.email is None else seen.email,
-        locale=old.locale if seen.locale is None else seen.locale,
-        tz=old.tz if seen.tz is None else seen.tz,
-    )
 
 
 def same(old: User | None, new: User) -> bool:
@@ -105,11 +84,7 @@ def _follow_roles(
 def set_user(db: sqlite3.Connection, id: str, *, role: str | None, name: str | None, now: float) -> User:
     """Raises nothing for an unknown user: it is created with the role `user` unless one is given."""
     old = user(db, id)
-    new = old or User(id, wire_id(id), NEW_ROLE, None, None, NEW_STATUS, now, None)
-    if role is not None:
-        new = replace(new, role=role, role_set_at=now)
-    if name is not None:
-        new = replace(new, name=name)
+    new = as_given(old, id, role=role, name=name, now=now)
     _save(db, [(old, new)])
     return new
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from realtime.models import MembershipChange, Principal, Retention
 from realtime.store import sqlite_membership as membership
+from realtime.store.gathering import Gathering
 from realtime.store.sqlite_database import KEPT_BY_DEFAULT, SqliteDatabase
-from realtime.store.sqlite_gathering import Gathering
 from realtime.store.sqlite_writer import Work
 
 T = TypeVar("T")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from realtime.models import InboxQuery, LogFacts, MarkFacts, Retention, Sweep, Target
+from realtime.services.recount import naive_unread
 from realtime.store.base import Store
 from tests.conformance.conftest import Opener
 from tests.conformance.people import ANN, BOB, HELLO, LATE, TO_ALL, TO_ANN, listed, send, swept
-from tests.conformance.recount import recount
 
 DAY = 86400.0
 GROUPED = replace(HELLO, group_key="chat")
@@ -142,7 +142,7 @@ async def test_facts_are_what_is_stored(store: Store) -> None:
         facts = await store.reader_facts(reader, now=6.0)
         unread = await store.unread_count(reader, now=6.0)
         assert facts.reader == reader
-        assert facts.unread == recount(facts, log, 6.0) == unread
+        assert facts.unread == naive_unread(facts, log, 6.0) == unread
     facts = await store.reader_facts(ANN, now=6.0)
     assert facts.rows == (await store.notification(ANN, mine, now=6.0),)
     assert [(key, end is None) for key, _, end in facts.intervals] == [("all", False)]

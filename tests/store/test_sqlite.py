@@ -33,22 +33,6 @@ TO_ANN = Target(recipient=ANN)
 TO_ALL = Target(audience="all")
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "test.db")
-    await store.open()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def outside(tmp_path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
-    """A connection beside the store's own."""
-    db = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
-    yield db
-    db.close()
-
-
 def add(store: SqliteStore, *targets: Target, content: Content = HELLO) -> asyncio.Task[list[Stored]]:
     return asyncio.ensure_future(store.add(targets or [TO_ANN], content, sender=None, now=1.0))
 

@@ -1,9 +1,7 @@
 """What the database remembers of deliveries, and of ids that were taken, and for how long."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,21 +16,11 @@ TO_ALL = Target(audience="all")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "test.db")
-    await store.open()
+async def store(store: SqliteStore) -> SqliteStore:
+    """With two people who receive what is for everybody."""
     for reader in (ANN, BOB):
         await store.open_membership(reader, "all", now=0.0)
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def outside(tmp_path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
-    """A connection beside the store's own."""
-    db = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
-    yield db
-    db.close()
+    return store
 
 
 async def taken(store: SqliteStore, *targets: Target, content: Content = HELLO) -> list[int]:

@@ -1,10 +1,7 @@
 """What SQLite knows of one user: all of it is given out, and nothing of it is left."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-
-import pytest
 
 from realtime.models import Content, EntityQuery, JsonObject, NewMessage, Principal, Receipt, Seen, Target
 from realtime.store.sqlite import SqliteStore
@@ -12,22 +9,6 @@ from realtime.store.sqlite import SqliteStore
 ANN, BOB, CAT = "user:1", "user:2", "user:3"
 HELLO = Content("info", "Hello", "Hello there")
 TO_ALL = Target(audience="all")
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "test.db")
-    await store.open()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
-def outside(tmp_path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
-    """A connection beside the store's own."""
-    db = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
-    yield db
-    db.close()
 
 
 async def add(store: SqliteStore, target: Target, *, sender: Principal | None = None) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -50,14 +50,6 @@ async def opened(path: Path, *, exclusive: bool = True) -> AsyncIterator[SqliteS
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     async with opened(tmp_path / "test.db") as store:
         yield store
-
-
-@pytest.fixture
-def outside(tmp_path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
-    """A connection beside the store's own."""
-    db = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
-    yield db
-    db.close()
 
 
 async def add(store: SqliteStore, target: Target, *, sender: Principal | None = None, now: float = 1.0) -> int:

@@ -1,7 +1,6 @@
 """What sync must find although little is left of it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -15,14 +14,6 @@ LEAVING: dict[str, Callable[[SqliteStore], Awaitable[object]]] = {
     "crowd": lambda store: store.change_memberships([MembershipChange(ANN, "room:a", open=False)], now=4.0),
     "drop": lambda store: store.drop_membership(ANN, "room:a"),
 }
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "test.db")
-    await store.open()
-    yield store
-    await store.close()
 
 
 @pytest.mark.parametrize("how", LEAVING)

@@ -1,0 +1,35 @@
+"""Directory entries as tokens and administrators change them; what is stored of it is the store's business."""
+
+from dataclasses import replace
+
+from realtime.models import Seen, User, wire_id
+
+NEW_STATUS = "offline"
+NEW_ROLE = "user"
+
+
+def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
+    """Return the user as the token leaves it; equal to `old` when there is nothing to write.
+
+    A token without name, email, locale or time zone does not erase what is known.
+    """
+    if old is None:
+        user = User(seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None)
+        return replace(user, locale=seen.locale, tz=seen.tz)
+    return replace(
+        old,
+        wire_id=seen.wire_id,
+        role=old.role if old.role_set_at > seen.issued_at else seen.role,
+        name=old.name if seen.name is None else seen.name,
+        email=old.email if seen.email is None else seen.email,
+        locale=old.locale if seen.locale is None else seen.locale,
+        tz=old.tz if seen.tz is None else seen.tz,
+    )
+
+
+def as_given(old: User | None, id: str, *, role: str | None, name: str | None, now: float) -> User:
+    """Return the user as an administrator leaves it. An unknown one is made, with NEW_ROLE unless a role is given."""
+    new = old or User(id, wire_id(id), NEW_ROLE, None, None, NEW_STATUS, now, None)
+    if role is not None:
+        new = replace(new, role=role, role_set_at=now)
+    return new if name is None else replace(new, name=name)
