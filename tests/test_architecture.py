@@ -29,7 +29,7 @@ LEVELS: Sequence[Sequence[Sequence[str]]] = (
             "realtime.remote",
         ),
     ),
-    (("realtime.auth",), ("realtime.ratelimit",)),
+    (("realtime.auth", "realtime.shared_secrets"), ("realtime.ratelimit",)),
     (
         ("realtime.store.*",),
         ("realtime.dialects.*",),

@@ -6,7 +6,7 @@ import structlog
 
 from handlers.http.origin import OriginPolicy
 from handlers.http.remote import AddressLimits, remote_address
-from realtime.auth import Identity, TokenVerifier, find_credential, require_same_user
+from realtime.auth import Identity, TokenVerifier, find_credential, presented_credential, require_same_user
 from realtime.clock import Clock
 from realtime.engine.handshake import Handshake
 from realtime.errors import Code, RealtimeError
@@ -37,7 +37,9 @@ class ConnectMiddleware:
 
     async def _identify(self, request: Handshake, auth: object) -> Identity:
         query = request.query
-        credential = find_credential(auth=auth, query=query, headers=request.headers, cookies=request.cookies)
+        credential = presented_credential(auth) or find_credential(
+            query=query, headers=request.headers, cookies=request.cookies
+        )
         if credential is None:
             raise RealtimeError(Code.AUTH_REQUIRED, "Authentication error: No token provided")
         if credential.source == "cookie" and not self._origins.proves_same_site(request):

@@ -11,6 +11,7 @@ from aiohttp import web
 from realtime.engine.frames import Burst
 from realtime.engine.handshake import Answered, BadHandshake, Handshake, accept, detach, is_upgrade
 from realtime.engine.hub import Hub, Limits
+from realtime.engine.ids import Ids
 from realtime.engine.origins import AllowedOrigins
 from realtime.engine.polling import MAX_PACKETS_QUEUED, NOOP, BadPost, PollingQueue, read_packets
 from realtime.engine.session import EngineSession, opening
@@ -74,6 +75,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._ended: Ended = self._plain_ended
         self._origins = origins
         self._trusted = tuple(trusted_proxies)
+        self._ids = Ids()
         self.started = self.stopping = False
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
@@ -99,6 +101,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def listen(self, *, opened: Opened, received: Received, ended: Ended) -> None:
         """Hand sessions and messages straight on, in place of the three handlers until `on` sets new ones."""
         self._opened, self._received, self._ended = opened, received, ended
+
+    def generate_id(self) -> str:
+        return self._ids.next()
 
     def start(self) -> None:
         """Bind to the running event loop. Idempotent."""
@@ -175,7 +180,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if is_upgrade(request):
             raise Refused("Bad request")
         queue = session.polling = PollingQueue()
-        self._begin(session, ["websocket"])
+        self._begin(session, may_upgrade=True)
         return await queue.answer(request, idle=NOOP, headers=headers)
 
     def handshake(self, request: web.Request) -> Handshake:
@@ -184,7 +189,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def _open_websocket(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
         session.ws = self.take_over(request, session)
-        self._begin(session, [])
+        self._begin(session, may_upgrade=False)
         return Answered()
 
     def take_over(self, request: web.Request, owner: Receiver) -> WebSocketConnection:
@@ -199,13 +204,13 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             raise
         return connection
 
-    def _begin(self, session: EngineSession, upgrades: list[str]) -> None:
+    def _begin(self, session: EngineSession, *, may_upgrade: bool) -> None:
         self.sockets[session.sid] = session
         session.deliver(
             Burst.of(
                 opening(
                     session.sid,
-                    upgrades,
+                    may_upgrade=may_upgrade,
                     ping_interval=self.ping_interval,
                     ping_timeout=self.ping_timeout,
                     max_payload=self.limits.max_payload,

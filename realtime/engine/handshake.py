@@ -47,14 +47,15 @@ class BadHandshake(ValueError):
 class Handshake:
     """What is known of the request that opened an Engine.IO session."""
 
-    __slots__ = ("_headers", "path", "query_string", "remote")
+    __slots__ = ("_headers", "_query", "path", "query_string", "remote")
 
     method = "GET"
 
     def __init__(self, request: web.Request, remote: Remote, *, trusted: bool = True) -> None:
         """`trusted` is False for a page of a stranger: what its visitor's browser sends along does not count."""
         self.path = request.path
-        self.query_string = request.query_string
+        self.query_string = request.rel_url.raw_query_string
+        self._query: Mapping[str, str] | None = request.query
         self.remote = remote
         headers = tuple(
             (name, value) for name, value in request.headers.items() if trusted or name.lower() not in _CREDENTIALS
@@ -65,13 +66,16 @@ class Handshake:
     def shrink(self) -> None:
         """Forget the headers that nobody will ask for once the client is authenticated."""
         self._headers = _kept(self._headers)
+        self._query = None  # it can be read again
 
     @property
     def headers(self) -> CIMultiDict[str]:
         return CIMultiDict(self._headers)
 
     @property
-    def query(self) -> MultiDict[str]:
+    def query(self) -> Mapping[str, str]:
+        if self._query is not None:
+            return self._query
         return MultiDict(parse_qsl(self.query_string, keep_blank_values=True))
 
     @property

@@ -1,6 +1,5 @@
 """One Engine.IO session: polling, then a WebSocket, or a WebSocket from the start."""
 
-import json
 from typing import Any, Protocol
 
 from engineio import packet as eio_packet
@@ -15,7 +14,6 @@ from realtime.engine.polling import PollingQueue, burst_of
 from realtime.engine.timers import Deadlines
 from realtime.engine.websocket import POLICY, WebSocketConnection
 
-OPEN = b"0"
 CLOSE_BURST, PING_BURST = Burst.of(b"1"), Burst.of(b"2")
 PROBE, PROBED = "2probe", websocket_frame(b"3probe")
 
@@ -292,13 +290,9 @@ class EngineSession(Ordered):
         self._server.ended(self, reason)
 
 
-def opening(sid: str, upgrades: list[str], *, ping_interval: float, ping_timeout: float, max_payload: int) -> bytes:
-    """Return the packet that opens a session; times on the wire are in ms."""
-    fields = {
-        "sid": sid,
-        "upgrades": upgrades,
-        "pingTimeout": round(ping_timeout * 1000),
-        "pingInterval": round(ping_interval * 1000),
-        "maxPayload": max_payload,
-    }
-    return OPEN + json.dumps(fields, separators=(",", ":")).encode()
+def opening(sid: str, *, may_upgrade: bool, ping_interval: float, ping_timeout: float, max_payload: int) -> bytes:
+    """Return the packet that opens a session; times on the wire are in ms. An id needs no escaping."""
+    upgrades = '["websocket"]' if may_upgrade else "[]"
+    timeout, interval = round(ping_timeout * 1000), round(ping_interval * 1000)
+    fields = f'"pingTimeout":{timeout},"pingInterval":{interval},"maxPayload":{max_payload}'
+    return f'0{{"sid":"{sid}","upgrades":{upgrades},{fields}}}'.encode()
