@@ -44,7 +44,7 @@ class SharedSecrets:
 def _prepared(secret: str) -> bytes:
     """Return a key as PyJWT uses it; empty when it would not, such as a public key given by mistake."""
     try:
-        return jwt.get_algorithm_by_name(ALGORITHM).prepare_key(secret)
+        return bytes(jwt.get_algorithm_by_name(ALGORITHM).prepare_key(secret))
     except jwt.InvalidKeyError:
         return b""
 

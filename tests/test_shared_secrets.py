@@ -34,7 +34,9 @@ def hand_made(header: bytes, payload: bytes, key: str = SECRET) -> str:
 
 def judge(token: str, key: str = SECRET) -> Any:
     """Return the claims as PyJWT reads them, None when it refuses the token."""
-    unchecked = dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_sub", "verify_jti", "verify_aud"), False)
+    unchecked: Any = dict.fromkeys(
+        ("verify_exp", "verify_nbf", "verify_iat", "verify_sub", "verify_jti", "verify_aud"), False
+    )
     try:
         return jwt.decode(token, key, algorithms=["HS256"], options=unchecked)
     except (jwt.PyJWTError, ValueError):

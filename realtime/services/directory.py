@@ -1,5 +1,6 @@
 """Users ever seen, and what a person may do given their token and what an administrator set since."""
 
+import asyncio
 import functools
 from dataclasses import replace
 from typing import Protocol
@@ -74,32 +75,53 @@ class Directory:
         """Record whom a token names. A database that cannot write does not keep people out."""
         if identity.guest or self._says_nothing_new(identity):
             return
-        seen = Seen(
-            id=identity.id,
-            wire_id=identity.wire_id,
-            role=identity.role,
-            name=identity.name,
-            email=identity.email,
-            issued_at=identity.issued_at,
-        )
         set_before = self._set_roles.get(identity.id)
         try:
-            user = await self._store.touch_user(seen, now=self._clock())
+            user = await self._store.touch_user(_seen(identity), now=self._clock())
             await self._hold_admin_audience(user)
             if self._set_roles.get(identity.id) != set_before:
                 # An administrator was quicker: what is true now is what counts.
                 await self._hold_admin_audience(await self._store.user(identity.id) or user)
                 return
         except StoreUnavailable:
-            log.warning("directory not updated: the database is not available", user=identity.id)
-            if self._says_the_same(identity):
-                self._remember(identity)  # and asks again later
+            self._not_recorded(identity)
             return
         known = self._seen.get(identity.id)
         self._remember(identity)
         if known is not None and known.role != identity.role:
             for watcher in self._counts:
                 watcher.mark(user_principal(identity.id))
+
+    async def see_connecting(self, identity: Identity) -> None:
+        """As `see`, but without waiting where nothing depends on the answer: the store does it before whatever it is
+        asked from now on. Administrators hold an audience more, and whose role is another may see something else."""
+        if identity.guest or self._says_nothing_new(identity):
+            return
+        known = self._seen.get(identity.id)
+        if (known is not None and known.role != identity.role) or self._concerns_administrators(identity):
+            await self.see(identity)
+            return
+        asked = asyncio.ensure_future(self._store.note_user(_seen(identity), now=self._clock()))
+        asked.add_done_callback(functools.partial(self._noted, identity, self._set_roles.get(identity.id)))
+
+    def _concerns_administrators(self, identity: Identity) -> bool:
+        is_one = self.member(identity).audience in ADMIN_ROOM_ROLES
+        return is_one or user_principal(identity.id) in self._admin_readers
+
+    def _noted(self, identity: Identity, set_before: tuple[str, float] | None, asked: "asyncio.Future[User]") -> None:
+        error = None if asked.cancelled() else asked.exception()
+        if asked.cancelled() or isinstance(error, StoreUnavailable):
+            self._not_recorded(identity)
+        elif error is not None:
+            log.error("directory not updated", user=identity.id, exc_info=error)
+        elif self._set_roles.get(identity.id) == set_before and asked.result().role not in ADMIN_ROOM_ROLES:
+            self._remember(identity)
+        # Else an administrator was quicker, here or in another process: the next token is looked at again.
+
+    def _not_recorded(self, identity: Identity) -> None:
+        log.warning("directory not updated: the database is not available", user=identity.id)
+        if self._says_the_same(identity):
+            self._remember(identity)  # and asks again later
 
     def _says_nothing_new(self, identity: Identity) -> bool:
         """Whether the store knows all of a token, and did a moment ago."""
@@ -163,6 +185,17 @@ class Directory:
         self._forget(id)
         await self._hold_admin_audience(user)
         return user
+
+
+def _seen(identity: Identity) -> Seen:
+    return Seen(
+        id=identity.id,
+        wire_id=identity.wire_id,
+        role=identity.role,
+        name=identity.name,
+        email=identity.email,
+        issued_at=identity.issued_at,
+    )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -81,7 +81,7 @@ class SessionService:
 
         Raises CONNECTION_LIMIT and NAMESPACE_FULL.
         """
-        await self._directory.see(identity)
+        await self._directory.see_connecting(identity)
         if identity.guest and self._note_guest is not None:
             await self._note_guest(identity.principal)
         member = self._directory.member(identity)

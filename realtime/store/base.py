@@ -335,6 +335,11 @@ class DirectoryStore(Protocol):
         """
         ...
 
+    def note_user(self, seen: Seen, *, now: float) -> Future[User]:
+        """As `touch_user`, for whoever does not wait: what is asked from now on comes after it. Never raises; the
+        future does."""
+        ...
+
     async def user(self, id: str) -> User | None: ...
 
     async def import_users(

@@ -9,6 +9,9 @@ from realtime.errors import StoreUnavailable
 GATHER_SECONDS = 0.005
 """How long the first request waits for others. A commit takes about as long."""
 
+PATIENT_SECONDS = 0.05
+"""The same when nobody waits for the answer: a larger crowd costs less for each."""
+
 GATHER_MAX = 500
 """Requests that are answered together; when so many wait they are handed over at once."""
 
@@ -28,15 +31,23 @@ class Gathering(Generic[T, R]):
         self._run = run
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._patient = False  # nobody waits for what waits
         self._running: dict[asyncio.Future[Sequence[R]], list[tuple[T, asyncio.Future[R]]]] = {}
 
-    def add(self, request: T) -> asyncio.Future[R]:
-        """Return the answer's future, which may be cancelled. Never raises. Call it on the store's event loop."""
+    def add(self, request: T, *, patient: bool = False) -> asyncio.Future[R]:
+        """Return the answer's future, which may be cancelled. Never raises. Call it on the store's event loop.
+
+        `patient` says that nobody waits for the answer, unless by `settle`.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
         self._waiting.append((request, answer))
+        if self._timer is not None and self._patient and not patient:
+            self._timer.cancel()
+            self._timer = None
         if self._timer is None:
-            self._timer = loop.call_later(GATHER_SECONDS, self.hand_over)
+            self._patient = patient
+            self._timer = loop.call_later(PATIENT_SECONDS if patient else GATHER_SECONDS, self.hand_over)
         if len(self._waiting) >= GATHER_MAX:
             self.hand_over()
         return answer

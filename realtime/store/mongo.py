@@ -3,6 +3,9 @@
 What each method does is in the mongo_* modules: of the inbox one above the other from `mongo_log` to `mongo_sweep`.
 """
 
+from collections.abc import Callable
+
+from realtime.models import MembershipChange
 from realtime.store import (
     mongo_claims,
     mongo_devices,
@@ -40,6 +43,10 @@ class MongoStore(MongoSweep, MongoPeople, MongoDirectory, MongoChat, MongoReques
         *mongo_receipts.INDEXES,
         *mongo_requests.INDEXES,
     )
+
+    async def settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
+        await self.settle_tokens(concerns)
+        await super().settle(concerns)
 
     async def sweep_more(self, *, now: float) -> dict[str, int]:
         return {"receipts": await self.sweep_receipts(now=now), "responses": await self.sweep_requests(now=now)}

@@ -18,7 +18,7 @@ from realtime.store import mongo_membership as membership
 from realtime.store.documents import dumps, key, loads
 from realtime.store.gathering import GATHER_MAX, Gathering
 from realtime.store.mongo_database import Document, MongoDatabase
-from realtime.store.users import as_given, seen_again
+from realtime.store.users import as_given, memberships, seen_again
 
 PIECE = 2000
 """Users that are written together."""
@@ -54,10 +54,18 @@ class MongoDirectory(MongoDatabase):
         super().__init__(*args, **options)
         self._tokens = Gathering(self._touch_users)
 
+    async def close(self) -> None:
+        self._tokens.hand_over()
+        await super().close()
+
     async def touch_user(self, seen: Seen, *, now: float) -> User:
         return await self._tokens.add((seen, now))
 
+    def note_user(self, seen: Seen, *, now: float) -> asyncio.Future[User]:
+        return self._tokens.add((seen, now), patient=True)
+
     async def user(self, id: str) -> User | None:
+        await self.settle_tokens(lambda change: change.reader == user_principal(id))
         users = self.collection("users")
         found = await self.attempt(lambda: users.find_one({"_id": key(id)}))
         return None if found is None else _known(found).user
@@ -66,6 +74,7 @@ class MongoDirectory(MongoDatabase):
         def step(old: User | None) -> User:
             return as_given(old, id, role=role, name=name, now=now)
 
+        await self.settle_tokens(lambda change: change.reader == user_principal(id))
         return (await self.complete(self._change_user(id, [step], now=now)))[-1]
 
     async def set_last_seen(self, seen: Mapping[str, tuple[str, float]]) -> None:
@@ -97,6 +106,10 @@ class MongoDirectory(MongoDatabase):
             counts = await self.complete(self._import_some_users(piece, known, audiences, now=now))
             new, changed = new + counts[0], changed + counts[1]
         return new, changed
+
+    async def settle_tokens(self, concerns: Callable[[MembershipChange], bool]) -> None:
+        """Let what is asked now come after the tokens that it depends on."""
+        await self._tokens.settle(lambda token: any(map(concerns, memberships(token[0]))))
 
     def _touch_users(self, tokens: Sequence[tuple[Seen, float]]) -> asyncio.Future[Sequence[User]]:
         return asyncio.ensure_future(self.complete(self._touch_together(tokens)))

@@ -84,6 +84,9 @@ class MongoMembership(MongoReaders):
 
     async def drop_membership(self, reader: Principal, audience: str) -> None:
         await self.settle_reader(reader)
+        await self.drop_now(reader, audience)
+
+    async def drop_now(self, reader: Principal, audience: str) -> None:
         await self.complete(self._drop(reader, audience))
 
     def change_memberships(
@@ -93,6 +96,9 @@ class MongoMembership(MongoReaders):
 
     async def settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
         """Let what is asked now come after the changes of memberships that it depends on."""
+        await self.settle_changes(concerns)
+
+    async def settle_changes(self, concerns: Callable[[MembershipChange], bool]) -> None:
         await self._changes.settle(lambda changes: any(map(concerns, changes)))
 
     async def settle_reader(self, *readers: Principal) -> None:
@@ -186,10 +192,13 @@ async def open_many(db: MongoDatabase, pairs: Sequence[tuple[Principal, str]], *
 
 async def change(db: MongoDatabase, changes: Sequence[MembershipChange], *, now: float) -> None:
     """Open and close in the given order, after what `change_memberships` was asked before."""
-    store = cast(MongoMembership, db)
-    await store.settle_reader(*{one.reader for one in changes})
+    store, readers = cast(MongoMembership, db), {one.reader for one in changes}
+    await store.settle_changes(lambda other: other.reader in readers)
     await store.change_together(changes)
 
 
 async def drop(db: MongoDatabase, reader: Principal, audience: str, *, now: float) -> None:
-    await cast(MongoMembership, db).drop_membership(reader, audience)
+    """As `change`."""
+    store = cast(MongoMembership, db)
+    await store.settle_changes(lambda other: other.reader == reader)
+    await store.drop_now(reader, audience)

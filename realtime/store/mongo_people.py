@@ -60,6 +60,7 @@ class MongoPeople(MongoReceipts, MongoEntities):
 
         It is not of one moment: what is written meanwhile may be there or not.
         """
+        await self.settle_reader(user_principal(id))
         found = {
             kind: [_shown(kind, one) for one in await self._all(name, which)]
             for kind, (name, which) in {**of_user(id), **sent_by(id)}.items()
@@ -72,6 +73,7 @@ class MongoPeople(MongoReceipts, MongoEntities):
 
     async def delete_user(self, id: str) -> dict[str, int]:
         """Whoever is interrupted here deletes again, and ends it."""
+        await self.settle_reader(user_principal(id))
         return await self.complete(self._delete_user(id))
 
     async def _delete_user(self, id: str) -> dict[str, int]:

@@ -1,29 +1,49 @@
-"""Who runs what sqlite_membership does: changes that come in crowds, and reads that must come after them."""
+"""Who runs what sqlite_membership does, and what tokens bring: changes that come in crowds, and reads that must come
+after them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from realtime.models import MembershipChange, Principal, Retention
+from realtime.models import MembershipChange, Principal, Retention, Seen, User, user_principal
+from realtime.store import sqlite_directory as directory
 from realtime.store import sqlite_membership as membership
 from realtime.store.gathering import Gathering
 from realtime.store.sqlite_database import KEPT_BY_DEFAULT, SqliteDatabase
 from realtime.store.sqlite_writer import Work
+from realtime.store.users import memberships
 
 T = TypeVar("T")
 
 
 class SqliteMembers(SqliteDatabase):
-    """The memberships of `realtime.store.base.InboxStore`."""
+    """The memberships of `realtime.store.base.InboxStore`, and the tokens of `DirectoryStore`."""
 
     def __init__(self, path: Path | str, *, exclusive: bool = True, retention: Retention = KEPT_BY_DEFAULT) -> None:
         super().__init__(path, exclusive=exclusive, retention=retention)
+        self._tokens = Gathering(self._touch_users)
         self._changes = Gathering(self._change_memberships)
 
     async def close(self) -> None:
-        self._changes.hand_over()
+        self._hand_over()
         await super().close()
+
+    def _hand_over(self) -> None:
+        self._tokens.hand_over()
+        self._changes.hand_over()
+
+    async def touch_user(self, seen: Seen, *, now: float) -> User:
+        return await self._tokens.add((seen, now))
+
+    def note_user(self, seen: Seen, *, now: float) -> asyncio.Future[User]:
+        return self._tokens.add((seen, now), patient=True)
+
+    def _touch_users(self, tokens: Sequence[tuple[Seen, float]]) -> asyncio.Future[Sequence[User]]:
+        return self._submit(lambda db: directory.touch(db, tokens))
+
+    async def user(self, id: str) -> User | None:
+        return await self._read_for(user_principal(id), lambda db: directory.user(db, id))
 
     async def readers(self, audience: str) -> list[Principal]:
         await self._settle(lambda change: change.audience == audience)
@@ -38,7 +58,7 @@ class SqliteMembers(SqliteDatabase):
     def change_memberships(
         self, changes: Sequence[MembershipChange], *, now: float
     ) -> asyncio.Future[frozenset[Principal]]:
-        return self._changes.add(changes)
+        return self._changes.add(changes, patient=True)
 
     def _change_memberships(
         self, calls: Sequence[Sequence[MembershipChange]]
@@ -58,6 +78,7 @@ class SqliteMembers(SqliteDatabase):
 
     async def _settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
         """Let what is read now come after the changes of memberships that it depends on."""
+        await self._tokens.settle(lambda token: any(map(concerns, memberships(token[0]))))
         await self._changes.settle(lambda changes: any(map(concerns, changes)))
 
     async def _read_for(self, reader: Principal, work: Work[T]) -> T:
@@ -66,5 +87,5 @@ class SqliteMembers(SqliteDatabase):
         return await self._read(work)
 
     async def _write(self, work: Work[T]) -> T:
-        self._changes.hand_over()  # whoever asks now comes after them
+        self._hand_over()  # whoever asks now comes after them
         return await super()._write(work)

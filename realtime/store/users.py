@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from realtime.models import Seen, User, wire_id
+from realtime.models import MembershipChange, Seen, User, user_principal, wire_id
 
 NEW_STATUS = "offline"
 NEW_ROLE = "user"
@@ -25,6 +25,12 @@ def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
         locale=old.locale if seen.locale is None else seen.locale,
         tz=old.tz if seen.tz is None else seen.tz,
     )
+
+
+def memberships(seen: Seen) -> list[MembershipChange]:
+    """Return what a token may open for its user: what depends on these must come after it."""
+    principal = user_principal(seen.id)
+    return [MembershipChange(principal, audience, open=True) for audience in ("all", f"role:{seen.role}")]
 
 
 def as_given(old: User | None, id: str, *, role: str | None, name: str | None, now: float) -> User:

@@ -353,7 +353,7 @@ def over_websocket(server: RealtimeServer) -> tuple[Wire, WebSocketConnection, E
     session = EngineSession(eio, eio.generate_id(), handshake())
     connection = session.ws = WebSocketConnection(eio.hub, eio.readers, session, deflate=False)
     connection.attach(wire, b"", b"")
-    eio._begin(session, [])
+    eio._begin(session, may_upgrade=False)
     return wire, connection, session
 
 
@@ -483,7 +483,7 @@ def test_any_bodies_over_polling_are_taken_or_refused_and_leave_no_ghost(
         eio = server.eio
         session = EngineSession(eio, eio.generate_id(), handshake())
         session.polling = PollingQueue()
-        eio._begin(session, ["websocket"])
+        eio._begin(session, may_upgrade=True)
         for body in [b"40", *bodies]:
             ended = session.ending
             status = await request(server, session, "POST", pieces(body, cut))

@@ -14,7 +14,7 @@ def test_ids_are_20_characters_that_fit_every_place_and_differ() -> None:
 
 
 def test_every_id_is_all_of_its_own_random_bytes() -> None:
-    with patch.object(ids.secrets, "token_bytes", side_effect=bytes) as asked:
+    with patch("secrets.token_bytes", side_effect=bytes) as asked:
         made = ids.Ids()
         assert {made.next() for _ in range(ids.ASKED_AT_ONCE)} == {"A" * 20}
         asked.assert_called_once_with(15 * ids.ASKED_AT_ONCE)

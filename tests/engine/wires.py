@@ -247,7 +247,7 @@ class Member:
         self.connection = WebSocketConnection(eio.hub, eio.readers, self.session, deflate=deflate)
         self.session.ws = self.connection
         self.connection.attach(self.wire, b"", b"")
-        eio._begin(self.session, [])
+        eio._begin(self.session, may_upgrade=False)
         self.sid = ""
 
     def join(self, namespace: str = "/") -> "Member":

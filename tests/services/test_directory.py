@@ -1,5 +1,6 @@
 """When a token is news for the store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,14 @@ class Watched(SqliteStore):
         if self.failing:
             raise StoreUnavailable
         return await super().touch_user(seen, now=now)
+
+    def note_user(self, seen: Seen, *, now: float) -> "asyncio.Future[User]":
+        self.asked.append(seen.id)
+        if self.failing:
+            refused: asyncio.Future[User] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StoreUnavailable())
+            return refused
+        return super().note_user(seen, now=now)
 
 
 @pytest.fixture

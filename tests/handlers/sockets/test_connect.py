@@ -186,5 +186,6 @@ async def test_server_without_a_writable_directory_still_admits(
         raise StoreUnavailable
 
     monkeypatch.setattr(running.parts.store, "touch_user", broken)
+    monkeypatch.setattr(running.parts.store, "note_user", broken)
     client = await running.connect(77)
     assert (await client.ask("register"))["userId"] == 77

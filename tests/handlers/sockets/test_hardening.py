@@ -112,7 +112,7 @@ async def test_connect_that_takes_too_long_leaves_no_ghost(running: Running, mon
 
     monkeypatch.setattr(running.parts.store, "touch_user", never)
     with pytest.raises(socketio.exceptions.ConnectionError):
-        await running.connect(5)
+        await running.connect(5, "manager")
     assert len(running.parts.channel) == 0
     assert len(running.parts.channel.membership) == 0
 

@@ -197,7 +197,9 @@ async def test_a_connect_that_takes_too_long_is_refused_and_leaves_no_ghost(
     with monkeypatch.context() as patched:
         patched.setattr("handlers.sockets.entrance.CONNECT_SECONDS", 0.02)
         with pytest.raises(socketio.exceptions.ConnectionError):
-            await sio.connect(running.url, auth={"token": token(5)}, transports=["websocket"], wait_timeout=PATIENCE)
+            await sio.connect(
+                running.url, auth={"token": token(5, "manager")}, transports=["websocket"], wait_timeout=PATIENCE
+            )
     assert held.reached.is_set()
     assert answers[0]["data"] == {"code": "UNAVAILABLE"}
     held.let_go()
@@ -231,12 +233,11 @@ async def test_a_connect_that_races_with_a_demotion_does_not_get_the_admin_audie
 async def test_a_connect_that_races_with_a_promotion_gets_the_admin_audience(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held(monkeypatch, running.parts.store, "touch_user", answered=True)
-    connecting = asyncio.create_task(running.connect(5))
+    held = Held(monkeypatch, running.parts.store, "note_user", answered=True)
+    await running.connect(5)
     await held.reached.wait()
     await set_role(running, 5, "manager")
     held.let_go()
-    await connecting
     assert sorted(await running.parts.store.readers(ADMIN_AUDIENCE)) == ["user:1", "user:5"]
 
 
