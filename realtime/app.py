@@ -12,6 +12,7 @@ from aiohttp import web
 
 from handlers.http import middleware
 from handlers.http.base import Access, Handler, Resource
+from handlers.sockets.gate import SocketGate
 from realtime.clock import Clock
 from realtime.engine import RealtimeServer
 from realtime.engine.channel import Channel
@@ -49,6 +50,7 @@ class Parts:
     connections: Connections
     services: Services
     metrics: Metrics
+    gate: SocketGate
     stopping: bool = False
 
     @property
@@ -108,7 +110,6 @@ class _Application:
             metrics=metrics,
             client=self._client,
         )
-        self._parts = Parts(settings, store, connections.server, connections, services, metrics)
         self._edges = Edges(
             settings,
             guards,
@@ -120,6 +121,8 @@ class _Application:
             dev=dev,
             stopping=lambda: self._parts.stopping,
         )
+        gate = self._edges.socket_gate
+        self._parts = Parts(settings, store, connections.server, connections, services, metrics, gate)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:

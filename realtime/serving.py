@@ -11,7 +11,9 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
+from handlers.sockets.gate import PATH
 from realtime.app import PARTS
+from realtime.engine.door import Doors
 from realtime.ratelimit import RateLimiter
 from realtime.settings import Settings
 
@@ -51,22 +53,39 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
         shutdown_timeout=REQUEST_SECONDS,
         keepalive_timeout=HEADER_SECONDS,
         lingering_time=LINGER_SECONDS,
+        tcp_keepalive=False,  # idle connections end by themselves, and sockets have heartbeats
     )
+    doors: Doors | None = None
+    listening: list[asyncio.Server] = []
     try:
         if not await _set_up(runner, stop):
             return
-        urls = await _listen(runner, settings)
-        on_ready(urls)
+        doors = doors_of(runner)
+        on_ready([await _listen(port, doors, settings, listening) for port in ports_of(settings)])
         await stop.wait()
         app[PARTS].stopping = True
         log.info("shutting down", connections=len(app[PARTS].channels))
-        for site in list(runner.sites):
-            await site.stop()
+        _stop_listening(listening, doors)
         # cleanup() stops reading before it calls the hooks, and browsers' answers to our Close would cost 2 s.
         await runner.shutdown()
     finally:
+        _stop_listening(listening, doors)
         await runner.cleanup()
     log.info("stopped")
+
+
+def doors_of(runner: web.AppRunner) -> Doors:
+    """Return the door of every listening socket of an application that has been set up."""
+    if runner.server is None:
+        raise RuntimeError("the application has not been set up")
+    return Doors(asyncio.get_running_loop(), runner.server, runner.app[PARTS].gate.admit, path=PATH)
+
+
+def _stop_listening(listening: list[asyncio.Server], doors: Doors | None) -> None:
+    while listening:
+        listening.pop().close()
+    if doors is not None:
+        doors.close()
 
 
 async def _set_up(runner: web.AppRunner, stop: asyncio.Event) -> bool:
@@ -108,23 +127,23 @@ def _one_line_logger() -> logging.Logger:
     return logger
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> list[str]:
+def ports_of(settings: Settings) -> list[int]:
+    return list(dict.fromkeys((settings.port, *settings.extra_ports)))
+
+
+async def _listen(port: int, doors: Doors, settings: Settings, listening: list[asyncio.Server]) -> str:
+    """Open a listening socket, add it to `listening` and return its URL. Raises CannotListen."""
     context = None
     if settings.tls_cert and settings.tls_key:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    scheme = "https" if context else "http"
-    urls = []
-    for port in dict.fromkeys((settings.port, *settings.extra_ports)):
-        site = web.TCPSite(runner, settings.host, port, ssl_context=context, backlog=BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            reason = "the port is already in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
-            raise CannotListen(f"cannot listen on {settings.host}:{port}: {reason}") from error
-        server = site._server
-        sockets = getattr(server, "sockets", None) or ()
-        actual = sockets[0].getsockname()[1] if sockets else port
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        urls.append(f"{scheme}://{host}:{actual}")
-    return urls
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(doors, settings.host, port, ssl=context, backlog=BACKLOG)
+    except OSError as error:
+        reason = "the port is already in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+        raise CannotListen(f"cannot listen on {settings.host}:{port}: {reason}") from error
+    listening.append(server)
+    actual = server.sockets[0].getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'https' if context else 'http'}://{host}:{actual}"

@@ -166,6 +166,27 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return await self._post(request, session)
         raise Refused("Bad handshake method")
 
+    def begins_with_websocket(self, request: web.Request) -> bool:
+        """Whether a request opens a session over a WebSocket, as most clients do, and may."""
+        self.start()
+        query, origin = request.query, request.headers.get("Origin")
+        return (
+            query.get("EIO") == "4"
+            and query.get("transport") == "websocket"
+            and "sid" not in query
+            and not self.stopping
+            and (origin is None or self._origins.headers(origin, request) is not None)
+        )
+
+    def open_at_once(self, request: web.Request) -> bool:
+        """Open the session of a request that `begins_with_websocket`. False: nothing has happened, and
+        `handle_request` says why."""
+        try:
+            self._open_websocket(request, EngineSession(self, self.generate_id(), self.handshake(request)))
+        except BadHandshake:
+            return False
+        return True
+
     async def _open(self, request: web.Request, transport: str, headers: Mapping[str, str]) -> web.StreamResponse:
         if request.query.get("EIO") != "4":
             raise Refused("Unsupported protocol version")

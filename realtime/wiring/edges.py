@@ -143,7 +143,8 @@ class Edges:
         }
         self._dispatchers = {dialect.name: self._dispatcher(dialect) for dialect in (ROOT, *TWINS)}
         self._register_namespaces()
-        self.gate = PlainGate(
+        self.socket_gate = SocketGate(connections.server, guards.limits, trusted=settings.trusted_proxies)
+        self.plain_gate = PlainGate(
             server=connections.plain, endpoints=self._endpoints(), origins=guards.origins, limits=guards.limits
         )
 
@@ -256,7 +257,7 @@ class Edges:
             middleware.deliver,
             middleware.cors(origins=guards.origins),
             middleware.errors,
-            self.gate.middleware(),
+            self.plain_gate.middleware(),
             authentication.middleware(),
         ]
 
@@ -266,8 +267,8 @@ class Edges:
         resources: list[Resource] = [
             HealthRoutes(store=self._store, stopping=self._stopping, metrics=self._metrics),
             PageRoutes(STATIC),
-            SocketGate(self._connections.server, self._guards.limits),
-            self.gate,
+            self.socket_gate,
+            self.plain_gate,
             *self._inbox(idempotency),
             *self._entities(idempotency),
             *self._operations(idempotency),
