@@ -60,7 +60,7 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
     try:
         if not await _set_up(runner, stop):
             return
-        doors = doors_of(runner)
+        doors = doors_before(runner.server, app)
         on_ready([await _listen(port, doors, settings, listening) for port in ports_of(settings)])
         await stop.wait()
         app[PARTS].stopping = True
@@ -74,11 +74,11 @@ async def serve(app: web.Application, settings: Settings, on_ready: Callable[[li
     log.info("stopped")
 
 
-def doors_of(runner: web.AppRunner) -> Doors:
-    """Return the door of every listening socket of an application that has been set up."""
-    if runner.server is None:
+def doors_before(server: web.Server | None, app: web.Application) -> Doors:
+    """Return the doors before the HTTP server of an application that has been set up."""
+    if server is None:
         raise RuntimeError("the application has not been set up")
-    return Doors(asyncio.get_running_loop(), runner.server, runner.app[PARTS].gate.admit, path=PATH)
+    return Doors(asyncio.get_running_loop(), server, app[PARTS].gate.admit, path=PATH)
 
 
 def _stop_listening(listening: list[asyncio.Server], doors: Doors | None) -> None:

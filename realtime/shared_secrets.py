@@ -25,7 +25,8 @@ class SharedSecrets:
     """Reads tokens that are signed with one of `secrets`."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        self._keys = tuple(key for key in map(_prepared, secrets) if len(key) >= MIN_KEY_BYTES)
+        keys = [key for key in map(_prepared, secrets) if len(key) >= MIN_KEY_BYTES]
+        self._signers = tuple(hmac.new(key, digestmod=hashlib.sha256) for key in keys)  # the key has been worked in
 
     def claims(self, token: str) -> dict[str, Any] | None:
         """Return the claims of a token whose signature is right, not otherwise checked; None leaves it to PyJWT."""
@@ -34,8 +35,10 @@ class SharedSecrets:
         if not token.isascii() or "." in payload or not _is_plain(header):
             return None
         given, message = signature.encode(), signed.encode()
-        for key in self._keys:
-            expected = _base64url(hmac.digest(key, message, hashlib.sha256))
+        for signer in self._signers:
+            signing = signer.copy()
+            signing.update(message)
+            expected = _base64url(signing.digest())
             if hmac.compare_digest(expected, given):  # the text, so that one signature has one spelling
                 return _object(payload)
         return None

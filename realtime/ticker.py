@@ -1,6 +1,7 @@
 """What happens by itself: expiries, ends of typing, drafts that are due, sweeping."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -27,8 +28,11 @@ class Ticker:
         await asyncio.gather(*(self._repeat(name, seconds, run) for name, (seconds, run) in self._work.items()))
 
     async def _repeat(self, name: str, seconds: float, run: Work) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(seconds)
+            now = loop.time()
+            next_ = math.floor(now / seconds + 1.5) * seconds  # all wake at the same moments, not one by one
+            await asyncio.sleep(next_ - now)
             try:
                 await run()
             except StoreUnavailable:

@@ -4,6 +4,7 @@ A room name matches ``[A-Za-z0-9_.:@|+~%-]{1,128}``. Ids with other characters a
 ``parse(work_order("a/b"))`` gives back ``"a/b"``.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,7 +98,11 @@ def check(name: object) -> str:
 
 def parse(name: object) -> Room:
     """Parse a room name into its kind and id. Raises InvalidRoomName."""
-    text = check(name)
+    return _parsed(check(name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(text: str) -> Room:
     if text == ADMIN_ROOM:
         return Room(text, "admin", "", "")
     for prefix in ENTITY_PREFIXES:

@@ -15,7 +15,9 @@ from aiohttp.test_utils import TestServer
 from realtime import wire
 from realtime.app import PARTS, Parts, create_app
 from realtime.auth import mint
+from realtime.engine.door import Doors
 from realtime.models import JsonObject, WireId
+from realtime.serving import doors_before
 from realtime.settings import Settings
 
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
@@ -198,7 +200,7 @@ class Stream:
 class Running:
     """A server under test."""
 
-    server: TestServer
+    server: "Serving"
     app: web.Application
     http: aiohttp.ClientSession
     clients: list[Client] = field(default_factory=list)
@@ -304,9 +306,50 @@ class Running:
         await self.server.close()
 
 
+class _Runner(web.AppRunner):
+    """What listens, listens through the doors, as in production."""
+
+    doors: Doors
+
+    async def setup(self) -> None:
+        await super().setup()
+        self.doors = doors_before(self._server, self.app)
+
+    @property
+    def server(self) -> Any:
+        return self.doors
+
+    async def cleanup(self) -> None:
+        self.doors.close()
+        await super().cleanup()
+
+
+class Serving(TestServer):
+    """As in production, a request that has begun is not cancelled when its client goes."""
+
+    async def _make_runner(self, **options: Any) -> web.AppRunner:
+        return _Runner(self.app, **{**options, "handler_cancellation": False})
+
+    @property
+    def doors(self) -> Doors:
+        assert isinstance(self.runner, _Runner)
+        return self.runner.doors
+
+    @property
+    def handler(self) -> web.Server:
+        assert self.runner is not None
+        assert self.runner._server is not None
+        return self.runner._server
+
+    @property
+    def unanswered(self) -> int:
+        """How many connections are the HTTP server's, or nobody's yet."""
+        return len(self.handler.connections) + len(self.doors)
+
+
 async def start(settings: Settings, *, dev: bool = False, **more: Any) -> Running:
     """Start the whole application on a free port of loopback."""
     app = create_app(settings, dev=dev, **more)
-    server = TestServer(app, host="127.0.0.1", shutdown_timeout=2.0)
+    server = Serving(app, host="127.0.0.1", shutdown_timeout=2.0)
     await server.start_server()
     return Running(server, app, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))

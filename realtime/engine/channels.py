@@ -18,7 +18,7 @@ class Channels:
 
     def __len__(self) -> int:
         """How many connections there are."""
-        return sum(len(channel) for channel in self._channels)
+        return sum(map(len, self._channels))
 
     def __bool__(self) -> bool:
         return True
@@ -55,7 +55,10 @@ class Channels:
     def is_connected(self, principal: Principal) -> bool:
         """Whether anybody is in the personal room of a principal: nearly always it is they themselves."""
         room = names.personal(principal)
-        return any(channel.membership.members(room) for channel in self._channels)
+        for channel in self._channels:  # noqa: SIM110  twice as quick, and asked of everybody who leaves
+            if room in channel.membership.room_names():
+                return True
+        return False
 
     def muted(self) -> frozenset[str]:
         """Return the connections that asked not to be told of notifications."""
@@ -70,8 +73,9 @@ class Channels:
 
     def is_inside(self, user: str, room: str) -> bool:
         """Whether a connection of a user is in a room."""
-        return any(
-            channel.membership.is_in(sid, room) and channel.owns(sid, user)
-            for channel in self._channels
-            for sid in channel.membership.members(names.user(user))
-        )
+        personal = names.user(user)
+        for channel in self._channels:
+            membership = channel.membership
+            if any(membership.is_in(sid, room) and channel.owns(sid, user) for sid in membership.members(personal)):
+                return True
+        return False

@@ -46,6 +46,13 @@ class Doors:
     def __call__(self) -> "Door":
         return Door(self)
 
+    def __len__(self) -> int:
+        """How many connections have not said anything."""
+        return len(self._silent)
+
+    def __bool__(self) -> bool:
+        return True
+
     def close(self) -> None:
         """End the connections that have not said anything."""
         self._closed = True
@@ -88,6 +95,8 @@ class Doors:
         if not upgraded or tail or len(messages) != 1:
             return False
         message, payload = messages[0]
+        if not payload.is_eof():
+            return False
         nobody = cast(Any, None)  # neither writes a body nor waits
         request = web.Request(message, payload, cast(Any, door), nobody, nobody, self._loop)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import engineio
 import structlog
 from aiohttp import web
+from prometheus_client import Counter
 
 from realtime.engine.frames import Burst
 from realtime.engine.handshake import Answered, BadHandshake, Handshake, accept, detach, is_upgrade
@@ -76,6 +77,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._origins = origins
         self._trusted = tuple(trusted_proxies)
         self._ids = Ids()
+        self._closes: dict[str, Counter] = {}
         self.started = self.stopping = False
 
     def attach(self, app: web.Application, engineio_path: str = "engine.io") -> None:
@@ -347,7 +349,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def ended(self, session: EngineSession, reason: str) -> None:
         """A session is over: tell the handlers, in a turn of their own, then forget it."""
         if self.metrics is not None:
-            self.metrics.closes.labels(reason).inc()
+            if reason not in self._closes:  # looking a counter up costs more than counting; there are few reasons
+                self._closes[reason] = self.metrics.closes.labels(reason)
+            self._closes[reason].inc()
         self.hub.later(lambda: self._finish(session, reason))
 
     def _finish(self, session: EngineSession, reason: str) -> None:

@@ -82,7 +82,7 @@ class PresenceService:
         person = session.person
         self._people[person.id] = person
         now = self._clock()
-        if self._roster.connect(person.id, session.sid, now).online:
+        if self._roster.connect(person.id, session.sid, now).online and not self._nobody_hears:
             self._announce(CameOnline(now, person), Audience.all_users(without=person.id))
             self._tell_admins(person)
 
@@ -141,13 +141,17 @@ class PresenceService:
             raise RealtimeError(Code.FORBIDDEN, "Guests have no presence")
         return session.person
 
+    @property
+    def _nobody_hears(self) -> bool:
+        return self._scope == "none" and len(self._lobbies) == 0
+
     def _announce(self, event: Event, audience: Audience) -> None:
         """`scope` narrows who hears it on ``/``; other vocabularies say in their tables that everybody does."""
         person: Person = event.person  # type: ignore[attr-defined]
         kind = "presence" if isinstance(event, CameOnline | WentOffline) else type(event).__name__
+        if self._nobody_hears:
+            return
         if self._scope == "none":
-            if len(self._lobbies) == 0:
-                return
             audience = Audience(without=person.id)
         elif self._scope == "rooms":
             rooms = self._shared.get(person.id, frozenset()).union(names.chosen(self._rooms_of(person.id)))

@@ -62,6 +62,7 @@ class SessionService:
         for path in {channel.path for channel in channels}:
             metrics.connections.labels(path).set_function(functools.partial(self._count, path))
         self._expiries: list[tuple[float, str]] = []
+        self._most_expiries = SPARE_EXPIRIES
         self._note_guest: Callable[[Principal], Awaitable[None]] | None = None
         self._farewells: list[Callable[[Session], None]] = []
 
@@ -123,11 +124,12 @@ class SessionService:
     def _watch_expiry(self, session: Session) -> None:
         if session.identity.expires_at is not None:
             heapq.heappush(self._expiries, (session.identity.expires_at, session.sid))
-        if len(self._expiries) > 2 * len(self._channels) + SPARE_EXPIRIES:
+        if len(self._expiries) > self._most_expiries:
             # Tokens outlive their connections; without this every reconnect would leave an entry for hours.
             ends = ((s.identity.expires_at, s.sid) for s in self._channels.sessions())
             self._expiries = [(at, sid) for at, sid in ends if at is not None]
             heapq.heapify(self._expiries)
+            self._most_expiries = 2 * len(self._expiries) + SPARE_EXPIRIES
 
     async def tick(self) -> None:
         """Disconnect everybody whose token has ended, for good: their client must get a new token."""

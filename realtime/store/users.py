@@ -14,8 +14,10 @@ def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
     A token without name, email, locale or time zone does not erase what is known.
     """
     if old is None:
-        user = User(seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None)
-        return replace(user, locale=seen.locale, tz=seen.tz)
+        return User(
+            seen.id, seen.wire_id, seen.role, seen.name, seen.email, NEW_STATUS, now, None,
+            locale=seen.locale, tz=seen.tz,
+        )  # fmt: skip
     return replace(
         old,
         wire_id=seen.wire_id,

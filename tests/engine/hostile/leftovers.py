@@ -42,7 +42,7 @@ def busy(running: Running) -> dict[str, int]:
     """Count what is under way."""
     hub = running.parts.server.eio.hub
     return {
-        "requests": len(running.server.handler.connections),
+        "requests": running.server.unanswered,
         "tasks": len(asyncio.all_tasks()),
         "closing": len(hub.closing),
         "stalled": len(hub._stalled),

@@ -197,7 +197,7 @@ class Door:
 @asynccontextmanager
 async def slow_door(world: World) -> AsyncIterator[Door]:
     door, directory = Door(), world.running.parts.services.directory
-    see = directory.see
+    see = directory.see_connecting
 
     async def wait(identity: Identity) -> None:
         door.waiting += 1
@@ -205,7 +205,7 @@ async def slow_door(world: World) -> AsyncIterator[Door]:
         await see(identity)
 
     with world.patch.context() as patch:
-        patch.setattr(directory, "see", wait)
+        patch.setattr(directory, "see_connecting", wait)
         yield door
         door.let_in.set()
 

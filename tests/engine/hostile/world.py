@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer
-from aiohttp.web import AppRunner
 
 from realtime import serving
 from realtime.app import PARTS, create_app
@@ -35,7 +33,7 @@ from tests.engine.hostile.wire import (
     Wire,
     frame,
 )
-from tests.support import Client, FakeClock, Plain, Running, settings_for, token, until
+from tests.support import Client, FakeClock, Plain, Running, Serving, settings_for, token, until
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
@@ -47,13 +45,6 @@ LOAD = 60_000_000
 """Bytes sent to a client that reads nothing."""
 
 W = TypeVar("W", bound=Wire)
-
-
-class _Server(TestServer):
-    """As in production, a request that has begun is not cancelled when its client goes."""
-
-    async def _make_runner(self, **options: Any) -> AppRunner:
-        return AppRunner(self.app, **{**options, "handler_cancellation": False})
 
 
 @dataclass
@@ -341,7 +332,7 @@ async def world_of(
     engine = app[PARTS].server.eio
     if stall:
         engine.limits = replace(engine.limits, stall_seconds=SHORT)
-    server = _Server(app, host="127.0.0.1")
+    server = Serving(app, host="127.0.0.1")
     await server.start_server(
         logger=serving._one_line_logger(),
         access_log=None,
