@@ -2,12 +2,14 @@
 
 # ruff: noqa: S608 - SQL is put together from constants of this package, values are bound
 
+import itertools
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from realtime.models import MembershipChange, Seen, User, user_principal
 from realtime.store import sqlite_membership as membership
+from realtime.store.sqlite_crowds import padded, rows
 from realtime.store.sqlite_rows import dumps, loads
 from realtime.store.users import as_given, seen_again
 
@@ -23,8 +25,8 @@ def user(db: sqlite3.Connection, id: str) -> User | None:
 
 def users(db: sqlite3.Connection, ids: Collection[str]) -> list[User]:
     """Return those that are known, in no order. At most SQLite's 32,766 ids."""
-    marks = ",".join("?" * len(ids))
-    return [_user(row) for row in db.execute(f"SELECT {USER} FROM user WHERE id IN ({marks})", [*ids])]
+    known = db.execute(f"SELECT {USER} FROM user WHERE id IN (VALUES {rows(1, len(ids))})", padded(ids, 1, len(ids)))
+    return [_user(row) for row in known]
 
 
 def same(old: User | None, new: User) -> bool:
@@ -105,10 +107,11 @@ def _save(db: sqlite3.Connection, changed: Sequence[tuple[User | None, User]]) -
     """Write users, at most SQLite's 32,766 values; the memberships follow the roles."""
     if not changed:
         return
-    row = f"({','.join('?' * len(USER.split(',')))})"
+    columns = [_columns(new) for _, new in changed]
+    width = len(columns[0])
     db.execute(
-        f"REPLACE INTO user ({USER}) VALUES {','.join([row] * len(changed))}",
-        [column for _, new in changed for column in _columns(new)],
+        f"REPLACE INTO user ({USER}) VALUES {rows(width, len(columns))}",
+        padded(itertools.chain.from_iterable(columns), width, len(columns), filler=columns[-1]),
     )
     opened = []
     for old, new in changed:

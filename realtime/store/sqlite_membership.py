@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from realtime.models import MembershipChange, Principal
+from realtime.store.sqlite_crowds import padded, rows
 from realtime.store.sqlite_heads import take
 from realtime.store.sqlite_rows import ID_MAX, head
 
@@ -121,8 +122,8 @@ def _stir(db: sqlite3.Connection, keys: Collection[Key], *, low: int = ID_MAX, h
 
 def _open_some(db: sqlite3.Connection, keys: Sequence[Key], late: set[str]) -> set[Key]:
     """As `open_`, for many keys."""
-    change = f"WITH change (reader, audience) AS (VALUES {_marks(2, len(keys))})"
-    values = [value for key in keys for value in key]
+    change = f"WITH change (reader, audience) AS (VALUES {rows(2, len(keys))})"
+    values = padded((value for key in keys for value in key), 2, len(keys))
     start = head(db, "log")
     waiting = {key for key in keys if key[1] in late}
     if waiting:
@@ -135,7 +136,7 @@ def _open_some(db: sqlite3.Connection, keys: Sequence[Key], late: set[str]) -> s
     )
     db.execute(
         f"""{change} INSERT INTO membership SELECT reader, audience, ?, NULL FROM change
-            WHERE NOT EXISTS (SELECT 1 FROM membership AS m
+            WHERE reader IS NOT NULL AND NOT EXISTS (SELECT 1 FROM membership AS m
             WHERE m.reader = change.reader AND m.audience = change.audience AND m.to_seq IS NULL)""",
         (*values, start),
     )
@@ -144,8 +145,9 @@ def _open_some(db: sqlite3.Connection, keys: Sequence[Key], late: set[str]) -> s
 
 def _close_some(db: sqlite3.Connection, changes: Sequence[MembershipChange], late: set[str]) -> set[Key]:
     """As `close`, for many keys."""
-    change = f"WITH change (reader, audience, kind, id) AS (VALUES {_marks(4, len(changes))})"
-    values = [value for one in changes for value in (one.reader, one.audience, *(one.unless_named or (None, None)))]
+    change = f"WITH change (reader, audience, kind, id) AS (VALUES {rows(4, len(changes))})"
+    closing = ((one.reader, one.audience, *(one.unless_named or (None, None))) for one in changes)
+    values = padded((value for row in closing for value in row), 4, len(changes))
     ending = f"SELECT m.reader, m.audience, m.from_seq {STILL_OPEN} WHERE NOT {IS_NAMED}"
     vanishing: set[Key] = set()
     if late:
@@ -160,11 +162,6 @@ def _close_some(db: sqlite3.Connection, changes: Sequence[MembershipChange], lat
         (*values, head(db, "log")),
     )
     return vanishing
-
-
-def _marks(width: int, count: int) -> str:
-    row = f"({','.join('?' * width)})"
-    return ",".join([row] * count)
 
 
 def open_ones(db: sqlite3.Connection, prefix: str) -> list[tuple[Principal, str]]:
