@@ -93,8 +93,9 @@ class Roster:
     def expire(self, now: float) -> tuple[PresenceDiff, dict[str, Entry]]:
         """Take out everybody whose grace is over; also return their last entries."""
         gone = {}
-        for user, leaves_at in list(self._leaving.items()):
-            if leaves_at > now:
+        while self._leaving:
+            user = next(iter(self._leaving))
+            if self._leaving[user] > now:
                 break  # the grace is one constant, so `_leaving` is in order of time
             del self._leaving[user]
             gone[user] = self._people.pop(user)

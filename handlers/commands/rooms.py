@@ -1,5 +1,8 @@
 """join_room, leave_room and the forms in which deployed clients name a room."""
 
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
 from handlers.commands.base import Ack, Bucket, Command, CommandServices, entity_id
 from realtime.engine.channel import Session
 from realtime.errors import Code, RealtimeError
@@ -32,8 +35,17 @@ def room_name(payload: object) -> object:
     return room_names(payload)[0]
 
 
-async def _join(services: CommandServices, session: Session, payload: object) -> Ack:
-    joined = await services.rooms.join(session, room_names(payload))
+def _join(services: CommandServices, session: Session, payload: object) -> Ack | Coroutine[Any, Any, Ack]:
+    wanted = room_names(payload)
+    joined = services.rooms.join_at_once(session, wanted)
+    return _join_asking(services, session, wanted) if joined is None else _joined(services, session, joined)
+
+
+async def _join_asking(services: CommandServices, session: Session, wanted: Sequence[object]) -> Ack:
+    return _joined(services, session, await services.rooms.join(session, wanted))
+
+
+def _joined(services: CommandServices, session: Session, joined: Sequence[str]) -> Ack:
     services.presence.joined(session, joined)
     return {"room": joined[0], "rooms": services.rooms.of(session)}
 

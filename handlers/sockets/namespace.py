@@ -66,7 +66,7 @@ class Namespace:
             self._dispatcher.report(session, event, answer)
         return session is not None
 
-    async def _disconnect(self, sid: str, reason: str) -> None:
+    def _disconnect(self, sid: str, reason: str) -> None:
         session = self._channel.session(sid)
         if session is not None:
             self._entrance.leave(session, reason)

@@ -76,6 +76,7 @@ class Channels:
         personal = names.user(user)
         for channel in self._channels:
             membership = channel.membership
-            if any(membership.is_in(sid, room) and channel.owns(sid, user) for sid in membership.members(personal)):
+            mine = membership.members(personal)
+            if mine and any(membership.is_in(sid, room) and channel.owns(sid, user) for sid in mine):
                 return True
         return False

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import socketio
@@ -113,6 +113,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             self._unassembled.add(eio_sid)
 
     def _ended(self, session: EngineSession, reason: str) -> None:
+        if session.connections == 0:
+            return
         for namespace, sid in self.manager.sids_of(session.sid):
             if self.manager.is_pre_connected(sid, namespace):
                 continue  # its connect or disconnect handler still runs, and whoever runs it cleans up
@@ -191,13 +193,13 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         try:
             refusal = await self._ask(session, sid, namespace, auth)
         except BaseException:
-            await self._forget(sid, namespace, self.reason.SERVER_DISCONNECT)
+            await self._forget_now(sid, namespace, self.reason.SERVER_DISCONNECT)
             raise
         if refusal is not None:
-            await self._forget(sid, namespace, self.reason.SERVER_DISCONNECT)
+            await self._forget_now(sid, namespace, self.reason.SERVER_DISCONNECT)
             self._refuse(session, namespace, refusal)
         elif session.ending:  # it left while it was being authenticated
-            await self._forget(sid, namespace, self.reason.TRANSPORT_CLOSE)
+            await self._forget_now(sid, namespace, self.reason.TRANSPORT_CLOSE)
         else:
             self.manager.accept(sid, namespace)
             self._send(session, packets.CONNECT, namespace, {"sid": sid})
@@ -379,33 +381,53 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
 
     # --- disconnect ---
 
-    async def _forget(self, sid: str, namespace: str, reason: str) -> None:
-        """Take a connection out of everything, whatever state it is in; its disconnect handler runs once."""
+    def _forget(self, sid: str, namespace: str, reason: str) -> Maybe:
+        """Take a connection out of everything, whatever state it is in; its disconnect handler runs once.
+
+        Returns what has still to be run when the handler has to wait.
+        """
         eio_sid = self.manager.eio_sid(sid)
         if eio_sid is None or sid in self._leaving:
-            return
+            return None
         connected = self.manager.is_in(sid, namespace)
         self._leaving.add(sid)
         self.manager.pre_disconnect(sid, namespace)
+        waits = None
         try:
-            if connected:
-                await self._call_disconnect(sid, namespace, reason)
+            waits = self._call_disconnect(sid, namespace, reason) if connected else None
         except Exception as error:
             log.error("websocket disconnect handler failed", sid=sid, exc_info=error)
         finally:
-            self._leaving.discard(sid)
-            self.manager.basic_disconnect(sid, namespace)
-            session = self.eio.sockets.get(eio_sid)
-            if session is not None:
-                self._left(session)
+            if waits is None:
+                self._forgotten(sid, namespace, eio_sid)
+        return None if waits is None else self._forget_later(waits, sid, namespace, eio_sid)
 
-    async def _call_disconnect(self, sid: str, namespace: str, reason: str) -> None:
+    def _call_disconnect(self, sid: str, namespace: str, reason: str) -> Awaitable[Any] | None:
+        """Run the handler; return what it waits for."""
         handler, given = self._lookup.find("disconnect", namespace, (sid, reason))
-        if handler is None:
-            return
-        result = handler(*self._lookup.wanted(handler, given))
-        if inspect.isawaitable(result):
-            await result
+        result = None if handler is None else handler(*self._lookup.wanted(handler, given))
+        return result if result is not None and inspect.isawaitable(result) else None
+
+    async def _forget_later(self, waits: Awaitable[Any], sid: str, namespace: str, eio_sid: str) -> None:
+        try:
+            await waits
+        except Exception as error:
+            log.error("websocket disconnect handler failed", sid=sid, exc_info=error)
+        finally:
+            self._forgotten(sid, namespace, eio_sid)
+
+    def _forgotten(self, sid: str, namespace: str, eio_sid: str) -> None:
+        self._leaving.discard(sid)
+        self.manager.basic_disconnect(sid, namespace)
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None:
+            self._left(session)
+
+    async def _forget_now(self, sid: str, namespace: str, reason: str) -> None:
+        """Forget a connection and wait for its handler."""
+        waits = self._forget(sid, namespace, reason)
+        if waits is not None:
+            await waits
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Disconnect for good: socket.io-client does not come back by itself. An unused transport is closed."""
@@ -415,7 +437,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         if session is None or not self.manager.is_connected(sid, namespace):
             return
         self._send(session, packets.DISCONNECT, namespace)
-        await self._forget(sid, namespace, self.reason.SERVER_DISCONNECT)
+        await self._forget_now(sid, namespace, self.reason.SERVER_DISCONNECT)
         if session.connections == 0:
             session.end(self.reason.SERVER_DISCONNECT)
 

@@ -162,13 +162,28 @@ class RoomService:
         """Return the parsed room. Raises INVALID_PAYLOAD or ROOM_FORBIDDEN."""
         room = parse_room(name)
         if not await self.may_join(member, room, topics=topics):
-            raise RealtimeError(Code.ROOM_FORBIDDEN, f"You may not join {room.name}")
+            raise _forbidden(room)
         return room
+
+    def join_at_once(self, session: Session, wanted: Sequence[object]) -> list[str] | None:
+        """As `join`, where the rules alone decide. None when somebody has to be asked, and then nothing is done."""
+        _check_number(wanted)
+        topics, member = session.channel.offers_topics, session.member
+        rooms = [parse_room(name) for name in wanted]
+        decisions = [self._decide(member, room, topics=topics) for room in rooms]
+        if Decision.ASK in decisions:
+            return None
+        for room, decision in zip(rooms, decisions, strict=True):
+            if decision is Decision.DENY:
+                raise _forbidden(room)
+        return self._enter(session, rooms)
 
     async def join(self, session: Session, wanted: Sequence[object]) -> list[str]:
         """Put a connection into rooms: all of them, or none and an error. Returns their names."""
         _check_number(wanted)
-        rooms = await self._authorised(session, wanted)
+        return self._enter(session, await self._authorised(session, wanted))
+
+    def _enter(self, session: Session, rooms: Sequence[Room]) -> list[str]:
         membership = session.channel.membership
         if session.sid not in membership:
             raise RealtimeError(Code.FORBIDDEN, "The connection is closed")
@@ -361,6 +376,10 @@ def _closing(reader: Principal, room: Room) -> MembershipChange:
     kind = ENTITY_KINDS.get(room.prefix)
     row = None if kind is None else (kind, room.id)
     return MembershipChange(reader, f"{AUDIENCE_PREFIX}{room.name}", open=False, unless_named=row)
+
+
+def _forbidden(room: Room) -> RealtimeError:
+    return RealtimeError(Code.ROOM_FORBIDDEN, f"You may not join {room.name}")
 
 
 def _check_number(wanted: Sequence[object]) -> None:
