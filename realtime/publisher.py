@@ -130,6 +130,8 @@ def _send_group(channel: Channel, audience: Audience, lines: "list[_Line]") -> C
     """One audience: the same bytes for everybody, but for those who may not hear single lines."""
     personal = _exclusions(channel, lines)
     everybody = select(channel, audience)
+    if not personal:
+        return _deliver(channel, everybody, lines)
     taken = _deliver(channel, everybody - personal, lines)
     for sid in everybody & personal:
         taken += _deliver(channel, [sid], _audible(channel, lines, sid))

@@ -7,6 +7,7 @@ from typing import Any
 from socketio import AsyncManager
 
 from realtime.engine.frames import Burst
+from realtime.engine.session import EngineSession
 from rooms.membership import Membership
 
 MAX_CALLBACKS = 1000
@@ -50,6 +51,9 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         self._sid_of: dict[str, dict[str, str]] = {}
         self.eio_of: dict[str, str] = {}
         """sid -> Engine.IO sid, of all namespaces; read it, never change it."""
+        self.session_of: dict[str, EngineSession] = {}
+        """sid -> session, likewise: for those who write to many."""
+
         self._pending: set[str] = set()
         self._wanted: dict[str, Membership] = {}
         self.early: dict[str, Early] = {}
@@ -83,6 +87,9 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         sid: str = self.server.eio.generate_id()
         sids[eio_sid] = sid
         self.eio_of[sid] = eio_sid
+        session = self.server.eio.sockets.get(eio_sid)
+        if session is not None:
+            self.session_of[sid] = session
         self._pending.add(sid)
         self.early[sid] = Early()
         return sid
@@ -141,6 +148,7 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
 
     def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
         self._known(namespace).remove(sid)
+        self.session_of.pop(sid, None)
         eio_sid = self.eio_of.pop(sid, None)
         if eio_sid is not None:
             self._sid_of[namespace].pop(eio_sid, None)

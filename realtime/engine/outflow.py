@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from typing import Protocol
 
 from realtime.engine.frames import COMPRESS_ABOVE, Burst, close_frame
-from realtime.engine.hub import BREATH_SECONDS, Hub
+from realtime.engine.hub import BREATH_SECONDS, MAX_GROUP_BYTES, Hub
 
 FLUSH_ABOVE = 64 * 1024
 """Bytes that may wait for the end of the turn."""
@@ -32,13 +32,13 @@ class Outflow:
         "_quiet",
         "_since",
         "_size",
-        "_transport",
         "_waiting",
         "choked",
         "closing",
         "deflate",
         "free",
         "pending",
+        "transport",
     )
 
     def __init__(self, hub: Hub, *, deflate: bool) -> None:
@@ -48,7 +48,7 @@ class Outflow:
         self.free = True  # nothing waits and nothing is in the way: `pending` may be set
         self.pending: bytes | list[bytes] | None = None
         self._hub = hub
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._size = 0  # of `pending`, when it is a list
         self._latest: dict[Hashable, Burst] | None = None
         self._waiting: list[asyncio.Future[None]] | None = None
@@ -58,7 +58,7 @@ class Outflow:
 
     @property
     def gone(self) -> bool:
-        return self._transport is None
+        return self.transport is None
 
     def lost(self, reason: str) -> None:
         """Tell the owner that the connection is gone, or about to go."""
@@ -68,7 +68,7 @@ class Outflow:
         """Read again, after the owner had enough for a while."""
 
     def _take_over(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.transport = transport
         transport.set_protocol(self)  # type: ignore[arg-type]  # subclasses are protocols
         transport.set_write_buffer_limits(high=1)  # asyncio's TLS takes 0 for always full
 
@@ -76,6 +76,8 @@ class Outflow:
         """Write frames at the end of this turn; False when the connection takes none any more."""
         if self.closing:
             return False
+        if self._hub.grouped:
+            self._hub.ungroup()
         if self.free:
             self.free = False
             self.pending = frames
@@ -126,7 +128,13 @@ class Outflow:
 
     def flush(self) -> None:
         """Hand what waits to the transport, in one write."""
-        pending, transport = self.pending, self._transport
+        if self._hub.grouped:
+            self._hub.ungroup()
+        self.write_out()
+
+    def write_out(self) -> None:
+        """As `flush`, at the end of the turn: who has something pending is in no group."""
+        pending, transport = self.pending, self.transport
         if pending is None or transport is None or self._quiet:
             return
         if self.choked and transport.get_write_buffer_size() > self._hub.limits.soft_buffer:
@@ -143,7 +151,7 @@ class Outflow:
 
     def _buffered(self) -> int:
         waiting = len(self.pending) if isinstance(self.pending, bytes) else self._size
-        return waiting + (self._transport.get_write_buffer_size() if self._transport is not None else 0)
+        return waiting + (self.transport.get_write_buffer_size() if self.transport is not None else 0)
 
     def _write_much(self) -> bool:
         self.flush()
@@ -208,7 +216,7 @@ class Outflow:
                 waiter.set_result(None)
 
     def _left(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
     def progresses(self, now: float, patience: float) -> bool:
         """Whether the peer has taken anything within `patience` seconds."""
@@ -238,8 +246,8 @@ class Outflow:
         rest = b"".join(self.pending) if isinstance(self.pending, list) else self.pending or b""
         self.closing, self.free, self.pending = True, False, None
         self._drained()
-        if self._transport is not None:
-            self._part(self._transport, rest, code, reason)
+        if self.transport is not None:
+            self._part(self.transport, rest, code, reason)
             self._hub.closes(self)
 
     def _part(self, transport: asyncio.Transport, rest: bytes, code: int, reason: str) -> None:
@@ -249,8 +257,8 @@ class Outflow:
     def abort(self) -> None:
         """Drop the connection at once. Idempotent."""
         self._stop()
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _stop(self) -> None:
         self.closing, self.free = True, False
@@ -260,7 +268,7 @@ class Outflow:
 
     def eof_received(self) -> bool:
         """Keep a socket for a moment whose peer has gone: when thousands go at once, closing them takes turns."""
-        transport = self._transport
+        transport = self.transport
         if transport is None or transport.get_extra_info("sslcontext") is not None:
             return False
         self._hub.later(transport.close)
@@ -268,7 +276,7 @@ class Outflow:
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
-        self._transport = None
+        self.transport = None
         self._hub.closing.discard(self)
         self.lost("transport close")
 
@@ -283,19 +291,19 @@ class Reached(Protocol):
 
 
 def deliver_to_all(hub: Hub, sessions: Iterable[Reached], burst: Burst) -> int:
-    """Deliver a burst; return how many sessions took it. Those with nothing to wait for are written to directly."""
+    """Deliver a burst; return how many sessions took it. Those with nothing to wait for are written to as a group."""
     frames = burst.frames
-    small, never_packed = len(frames) <= FLUSH_ABOVE, len(frames) <= COMPRESS_ABOVE
-    written: list[Outflow] = []
-    taken = 0
+    small, never_packed = len(frames) <= MAX_GROUP_BYTES, len(frames) <= COMPRESS_ABOVE
+    group: list[Outflow] = []
+    others: list[Reached] = []
     for session in sessions:
         ws = session.ws
-        if ws is not None and ws.free and small and (never_packed or not ws.deflate):  # as `Outflow.write`
-            ws.free = False
-            ws.pending = frames
-            written.append(ws)
-        elif session.deliver(burst):
-            taken += 1
-    if written:
-        hub.all_written(written)
-    return taken + len(written)
+        if ws is not None and ws.free and small and (never_packed or not ws.deflate):
+            group.append(ws)
+        else:
+            others.append(session)
+    may_group = len(group) > 1 and not (others and hub.grouped)  # who is told alone, ends what was grouped before
+    taken = sum(session.deliver(burst) for session in others)
+    if may_group and hub.write_to_all(group, frames):
+        return taken + len(group)
+    return taken + sum(connection.write(frames) for connection in group)

@@ -306,8 +306,8 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
         kept = 0
         if self.manager.early:
             sids, kept = self._keep_early(sids, burst)
-        sockets, eio_of = self.eio.sockets, self.manager.eio_of
-        found = [session for sid in sids if (session := sockets.get(eio_of.get(sid, ""))) is not None]
+        session_of = self.manager.session_of
+        found = [session for sid in sids if (session := session_of.get(sid)) is not None]
         return kept + (deliver_to_all(self.eio.hub, found, burst) if found else 0)
 
     def _keep_early(self, sids: Iterable[str], burst: Burst) -> tuple[list[str], int]:

@@ -140,7 +140,7 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
         return DEFLATED_SLICE if self.deflate else SLICE
 
     def data_received(self, data: bytes) -> None:
-        if self.closing and self._transport is None:
+        if self.closing and self.transport is None:
             return
         if self._backlog or len(data) > self._slice:
             self._backlog += data
@@ -162,16 +162,16 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
             return
         if self._backlog:
             self._hub.later(self._read_backlog)
-        elif self._transport is not None:
-            self._transport.resume_reading()
+        elif self.transport is not None:
+            self.transport.resume_reading()
 
     def go_on(self) -> None:
-        if self._transport is not None:
+        if self.transport is not None:
             self._read_backlog()
 
     def _pause(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def _read(self, data: bytes) -> bool:
         """Handle what is whole in `data`; False when the owner wants no more for now."""
@@ -226,8 +226,8 @@ class WebSocketConnection(Outflow, asyncio.Protocol):
     def _peer_closes(self, code: int) -> None:
         self._close_code = code or 1005
         self.close(code if code and code != 1006 else 1000)
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     # --- the rest ---
 

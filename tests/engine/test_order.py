@@ -226,7 +226,7 @@ async def test_a_client_is_not_read_while_too_much_waits_and_nothing_is_lost(
     async with socketio_server(server) as endpoint, await TcpClient.open(endpoint) as client:
         session = session_of(server, await client.connect())
         assert session.ws is not None
-        transport: Any = session.ws._transport
+        transport: Any = session.ws.transport
         await client.send(masked(event("slow", "a")))
         frames = b"".join(masked(event("quick", number)) for number in range(total))
         sending = asyncio.create_task(client.send(frames))

@@ -335,6 +335,7 @@ async def test_large_messages_are_compressed_once_for_all_who_agreed(made: Plain
     await turns(3)
     burst = message("x" * size)
     made.server.deliver([member.session.sid for member in (one, two, other)], burst)
+    made.server.hub.ungroup()
     written = [member.session.ws.pending for member in (one, two, other)]
     assert written[0] is written[1]
     assert (written[0] is burst.deflated is not burst.frames) is packed

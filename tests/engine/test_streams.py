@@ -268,7 +268,7 @@ async def test_the_kernel_notices_a_peer_that_is_silently_gone() -> None:
     made = plain(ping_interval=30, ping_timeout=20)
     async with served(made) as endpoint, await _silent(endpoint):
         session = await only(made)
-        transport: Any = session.ws._transport
+        transport: Any = session.ws.transport
         sock = transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 50_000
 

@@ -360,7 +360,7 @@ def held_for(connection: Outflow) -> int:
     """Return how many bytes the engine keeps for a connection."""
     pending = connection.pending or b""
     waiting = len(pending) if isinstance(pending, bytes) else sum(map(len, pending))
-    transport = connection._transport
+    transport = connection.transport
     return waiting + (transport.get_write_buffer_size() if transport is not None else 0)
 
 
