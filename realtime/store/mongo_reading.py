@@ -100,16 +100,17 @@ class MongoReading(MongoCrowds):
         direct = await self._direct_counts(wanted, now=now)
         known = await self.readers_of(wanted)
         log = await self.log()
-        return {
-            one: reading.counts(
+        counted = {}
+        for one in wanted:
+            counted[one] = reading.counts(
                 known[one],
                 log,
                 direct.get(one, Direct()),
                 revision=max(revs[one], known[one].floor) + known[one].rev + log.head,
                 now=now,
             )
-            for one in wanted
-        }
+            await asyncio.sleep(0)  # with a long log each takes a while
+        return counted
 
     async def _newest_revs(self, readers: Sequence[Principal]) -> dict[Principal, int]:
         found: dict[Principal, int] = {}

@@ -5,7 +5,6 @@ The numbers of the place that an answer leads to are read before the rows: what 
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from functools import partial
 
 from realtime.models import Changes, InboxChange, Moments, Notification, Place, Principal
 from realtime.store import mongo_rows as rows
@@ -59,11 +58,11 @@ class MongoSync(MongoMarks):
         return Changes(tuple(together[: max(limit, 0)]), place, reset, len(together) > max(limit, 0))
 
     async def moments(self, after: float, until: float) -> Moments:
-        documents, between = self.collection("inbox"), {"$gt": after, "$lte": until}
+        between = {"$gt": after, "$lte": until}
         readers: set[Principal] = set()
         for name in ("expires_at", "snoozed_until"):
-            which = {name: between, "gone_at": None}
-            readers |= set(await self.attempt(partial(documents.distinct, "user", which)))
+            # Not `distinct`: its answer is one document, which has its limit.
+            readers |= {one["user"] for one in await self.found("inbox", {name: between, "gone_at": None}, ["user"])}
         waking = await self.found("readers", {"wakes": between}, ["wakes"])
         readers |= {one["_id"] for one in waking if any(after < time <= until for time in one["wakes"])}
         audiences = (
