@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from realtime.models import (
     Seen,
     Target,
@@ -113,3 +115,65 @@ async def test_a_crowd_is_recorded_as_if_one_came_after_the_other(store: Store, 
     assert [await store.readers(f"role:{role}") for role in ("admin", "manager")] == [[], [ANN]]
     assert "user:new" in await store.readers("all")
     assert len(await store.readers("role:user")) == crowd // 3
+
+
+# --- tokens that nobody waits for ---
+
+
+async def test_what_is_asked_after_noting_a_user_comes_after_it(store: Store) -> None:
+    noted = store.note_user(SEEN, now=5.0)
+    assert not noted.done()
+    known = await store.user("1")
+    assert known is not None
+    assert (known.wire_id, known.role, known.first_seen) == (1, "user", 5.0)
+    assert await noted == known
+
+
+@pytest.mark.parametrize("target", [TO_ALL, Target(audience="role:user")], ids=["everybody", "a role"])
+async def test_who_was_noted_receives_what_is_sent_from_then_on(store: Store, target: Target) -> None:
+    await send(store, target)
+    noted = store.note_user(SEEN, now=1.0)
+    (sent,) = await send(store, target, now=2.0)
+    assert await listed(store, ANN) == [sent]
+    assert noted.done()
+
+
+async def test_reads_about_a_noted_user_come_after_it(store: Store) -> None:
+    (late,) = await send(store, LATE)
+    store.note_user(SEEN, now=1.0)
+    assert await listed(store, ANN) == [late]
+    store.note_user(replace(SEEN, id="2", wire_id=2), now=1.0)
+    assert await store.readers("all") == [ANN, "user:2"]
+    store.note_user(replace(SEEN, id="3", wire_id=3), now=1.0)
+    assert (await store.audience_size(TO_ALL, limit=0))[0] == 3
+    store.note_user(replace(SEEN, id="4", wire_id=4), now=1.0)
+    assert (await store.counts(["user:4"], now=1.0))["user:4"].unread == 1
+
+
+async def test_what_an_administrator_sets_comes_after_what_was_noted(store: Store) -> None:
+    noted = store.note_user(SEEN, now=1.0)
+    set_ = await store.set_user("1", role="admin", name=None, now=2.0)
+    assert (await noted).role == "user"
+    assert (set_.name, set_.role) == ("Ann", "admin")
+    assert await store.readers("role:user") == []
+
+
+async def test_who_is_deleted_after_being_noted_is_gone(store: Store) -> None:
+    noted = store.note_user(SEEN, now=1.0)
+    await store.delete_user("1")
+    await noted
+    assert await store.user("1") is None
+    assert await store.readers("all") == []
+
+
+async def test_closing_the_store_keeps_what_was_noted(opener: Opener) -> None:
+    store = await opener()
+    store.note_user(SEEN, now=1.0)
+    await store.close()
+    store = await opener()
+    assert await store.user("1") is not None
+
+
+async def test_many_are_noted_together(store: Store) -> None:
+    noted = [store.note_user(replace(SEEN, id=str(id), wire_id=id), now=1.0) for id in range(1, 31)]
+    assert [user.wire_id for user in await asyncio.gather(*noted)] == [*range(1, 31)]

@@ -141,3 +141,81 @@ async def test_who_has_been_forgotten_is_recorded_again(
     for id in ("1", "2", "3", "3", "2", "1"):
         await directory.see(replace(ANN, id=id, wire_id=id))
     assert store.asked == ["1", "2", "3", "1"]
+
+
+# --- connecting ---
+
+
+async def test_whoever_connects_does_not_wait_for_the_store(store: Watched, directory: Directory) -> None:
+    jobs = store.jobs
+    await directory.see_connecting(ANN)
+    assert store.asked == ["5"]
+    assert store.jobs == jobs
+    assert await store.user("5") is not None
+    await directory.see_connecting(ANN)
+    await directory.see(ANN)
+    assert store.asked == ["5"], "it has become known"
+
+
+@pytest.mark.parametrize("role", ["admin", "manager"])
+async def test_administrators_hold_their_audience_before_they_are_connected(
+    store: Watched, directory: Directory, role: str
+) -> None:
+    await directory.see_connecting(replace(ANN, role=role))
+    assert "user:5" in directory._admin_readers
+    assert await store.readers(module.ADMIN_AUDIENCE) == ["user:5"]
+
+
+async def test_who_was_an_administrator_no_longer_holds_the_audience_when_connected(
+    store: Watched, directory: Directory
+) -> None:
+    await directory.see_connecting(replace(ANN, role="admin"))
+    await directory.see_connecting(replace(ANN, issued_at=200.0))
+    assert await store.readers(module.ADMIN_AUDIENCE) == []
+
+
+async def test_counts_are_looked_at_when_a_connecting_user_has_another_role(
+    store: Watched, directory: Directory
+) -> None:
+    marked: list[str] = []
+
+    class Counts:
+        def mark(self, *principals: str) -> None:
+            marked.extend(principals)
+
+    directory.tell_counts(Counts())
+    await directory.see(ANN)
+    await directory.see_connecting(replace(ANN, role="user", issued_at=200.0))
+    assert marked == ["user:5"]
+
+
+async def test_a_database_that_is_away_keeps_nobody_from_connecting(
+    store: Watched, directory: Directory, clock: FakeClock
+) -> None:
+    store.failing = True
+    await directory.see_connecting(ANN)
+    await asyncio.sleep(0)
+    store.failing = False
+    await directory.see_connecting(ANN)
+    assert await store.user("5") is not None
+    assert store.asked == ["5", "5"]
+
+
+async def test_a_role_set_while_a_token_is_noted_counts(store: Watched, directory: Directory, clock: FakeClock) -> None:
+    await directory.see_connecting(ANN)
+    await directory.set_user("5", role="admin", name=None)
+    assert await store.readers(module.ADMIN_AUDIENCE) == ["user:5"]
+    await directory.see_connecting(ANN)
+    assert store.asked == ["5", "5"], "what the token said alone is not taken for granted"
+
+
+async def test_an_administrator_made_by_another_process_is_not_taken_for_granted(
+    store: Watched, directory: Directory
+) -> None:
+    await store.set_user("5", role="admin", name=None, now=ANN.issued_at + 1)
+    for _ in range(2):
+        await directory.see_connecting(ANN)
+        assert await store.user("5") is not None
+    assert store.asked == ["5", "5"]
+    await directory.see(ANN)
+    assert await store.readers(module.ADMIN_AUDIENCE) == ["user:5"]
