@@ -3,7 +3,7 @@
 import ipaddress
 import json
 
-from tests.engine.hostile.table import ANSWER, BODY, HEADERS, POST, Group
+from tests.engine.hostile.table import ANSWER, BODY, HEADERS, POST, SILENCE, Group
 from tests.engine.hostile.wire import FOREIGN, KEY, UPGRADE, SocketIO, dripping
 from tests.engine.hostile.world import POLLING, WEBSOCKET, World
 from tests.support import until
@@ -14,7 +14,7 @@ LONG_HEADER = f"X: {'x' * 9000}\r\n"
 MANY_HEADERS = "X: x\r\n" * 500
 
 
-@REQUESTS.row("a connection on which nothing is sent", HEADERS)
+@REQUESTS.row("a connection on which nothing is sent", SILENCE)
 async def _(world: World) -> str:
     return await (await world.wire()).end()
 

@@ -12,6 +12,7 @@ from tests.engine.hostile.world import World
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "hostile-input.md"
 _AN_END = re.compile(r"(closed|1\d{3}|4\d\d|session over)\Z")
 
+SILENCE = "realtime.engine.door.SILENT_SECONDS"
 HEADERS = "realtime.serving.HEADER_SECONDS"
 CONNECT = "realtime.engine.server.CONNECT_SECONDS"
 ATTACHMENT = "realtime.engine.server.ATTACHMENT_SECONDS"
