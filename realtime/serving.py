@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 BACKLOG = 1024
 HEADER_SECONDS = 10.0
-"""How long a connection may take to send a whole request head, the first one or the next."""
+"""How long a connection may take to send a whole request head, from its first byte or from the end of the last one."""
 
 LINES_PER_MINUTE = 60
 LINGER_SECONDS = 2.0

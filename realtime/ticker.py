@@ -17,7 +17,10 @@ Work = Callable[[], Awaitable[object]]
 
 
 class Ticker:
-    """Runs each piece of work over and over, `seconds` apart. One that fails does not stop the others."""
+    """Runs each piece of work over and over, at the multiples of its `seconds` on the loop's clock.
+
+    The first time comes after half of them at least. One that fails does not stop the others.
+    """
 
     def __init__(self, work: Mapping[str, tuple[float, Work]], metrics: Metrics) -> None:
         self._work = dict(work)

@@ -92,11 +92,12 @@ class Roster:
 
     def expire(self, now: float) -> tuple[PresenceDiff, dict[str, Entry]]:
         """Take out everybody whose grace is over; also return their last entries."""
-        gone = {}
-        while self._leaving:
-            user = next(iter(self._leaving))
-            if self._leaving[user] > now:
+        due = []
+        for user, leaves_at in self._leaving.items():
+            if leaves_at > now:
                 break  # the grace is one constant, so `_leaving` is in order of time
+            due.append(user)
+        for user in due:
             del self._leaving[user]
-            gone[user] = self._people.pop(user)
+        gone = {user: self._people.pop(user) for user in due}
         return (PresenceDiff(offline=tuple(gone)) if gone else _NOTHING), gone

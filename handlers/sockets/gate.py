@@ -7,6 +7,7 @@ from aiohttp import web
 from handlers.http.base import Access, Route
 from handlers.http.remote import AddressLimits, remember_remote, remote_address
 from realtime.engine import RealtimeServer
+from realtime.engine.handshake import BadHandshake, accept
 from realtime.errors import RealtimeError
 from realtime.settings import Network
 
@@ -28,10 +29,11 @@ class SocketGate:
         if not self._server.eio.begins_with_websocket(request):
             return False
         try:
+            accepted = accept(request)
             self._limits.count_handshake(remote_address(request))
-        except RealtimeError:
+        except (BadHandshake, RealtimeError):
             return False
-        return self._server.eio.open_at_once(request)
+        return self._server.eio.open_at_once(request, accepted)
 
     def routes(self) -> Sequence[Route]:
         return [Route(verb, PATH, self.handle, Access.OPEN) for verb in VERBS]

@@ -6,12 +6,15 @@ server as if nobody had looked.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
 from aiohttp import web
-from aiohttp.http import HttpProcessingError, HttpRequestParser
+from aiohttp.http import HttpRequestParser
+
+from realtime.engine.timers import MAX_LATE_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +23,8 @@ SILENT_SECONDS = 5.0
 
 MAX_HEAD = 8190
 """Bytes of a line, and of all lines together where this shortcut is taken."""
+
+END = b"\r\n\r\n"
 
 Admit = Callable[[web.Request], bool]
 """Opens a WebSocket for a request, or returns False and has done nothing."""
@@ -39,7 +44,7 @@ class Doors:
         self._http = http
         self._admit = admit
         self._begins = f"GET {path}?".encode()
-        self._silent: dict[Door, float] = {}
+        self._silent: OrderedDict[Door, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -74,35 +79,38 @@ class Doors:
 
     def _end_silence(self) -> None:
         now = self._loop.time()
-        for door, due in [*self._silent.items()]:
-            if due > now:
-                break  # everybody may be silent equally long, so they are in order of time
+        while self._silent:
+            door, due = next(iter(self._silent.items()))
+            if due > now:  # everybody may be silent equally long, so they are in order of time
+                self._timer = self._loop.call_at(max(due, now + MAX_LATE_SECONDS), self._end_silence)
+                return
             door.abort()
-        first = next(iter(self._silent.values()), None)
-        self._timer = None if first is None else self._loop.call_at(max(first, now), self._end_silence)
+        self._timer = None
 
     def lets_in(self, door: "Door", data: bytes) -> bool:
         """Open a WebSocket for the head in `data`. False: it is none, or it must be refused, which others do."""
-        if not data.startswith(self._begins) or not data.endswith(b"\r\n\r\n") or len(data) > MAX_HEAD:
+        if not data.startswith(self._begins) or len(data) > MAX_HEAD or data.find(END) != len(data) - len(END):
             return False
         parser = HttpRequestParser(
             None, self._loop, MAX_HEAD, max_line_size=MAX_HEAD, max_field_size=MAX_HEAD, max_headers=128
         )
         try:
             messages, upgraded, tail = parser.feed_data(data)
-        except HttpProcessingError:
+        except Exception:  # noqa: BLE001  it is not for us: the HTTP server knows what to say
             return False
         if not upgraded or tail or len(messages) != 1:
             return False
         message, payload = messages[0]
         if not payload.is_eof():
             return False
-        nobody = cast(Any, None)  # neither writes a body nor waits
+        transport, nobody = door.transport, cast(Any, None)  # neither writes a body nor waits
         request = web.Request(message, payload, cast(Any, door), nobody, nobody, self._loop)
         try:
             return self._admit(request)
         except Exception as error:
             log.error("websocket open failed", exc_info=error)
+            if door.transport is None and transport is not None:  # it had been taken over, and is nobody's now
+                transport.abort()
             return False
 
     def hand_on(self, transport: asyncio.Transport, data: bytes) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from realtime.engine.frames import Burst
-from realtime.engine.handshake import Answered, BadHandshake, Handshake, accept, detach, is_upgrade
+from realtime.engine.handshake import Accepted, Answered, BadHandshake, Handshake, accept, detach, is_upgrade
 from realtime.engine.hub import Hub, Limits
 from realtime.engine.ids import Ids
 from realtime.engine.origins import AllowedOrigins
@@ -180,11 +180,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             and (origin is None or self._origins.headers(origin, request) is not None)
         )
 
-    def open_at_once(self, request: web.Request) -> bool:
-        """Open the session of a request that `begins_with_websocket`. False: nothing has happened, and
-        `handle_request` says why."""
+    def open_at_once(self, request: web.Request, accepted: Accepted) -> bool:
+        """Open the session of a request that `begins_with_websocket`. False: the client has gone."""
         try:
-            self._open_websocket(request, EngineSession(self, self.generate_id(), self.handshake(request)))
+            self._open_websocket(request, EngineSession(self, self.generate_id(), self.handshake(request)), accepted)
         except BadHandshake:
             return False
         return True
@@ -210,14 +209,16 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         """Return what is kept of a request that opens a connection."""
         return Handshake(request, remote_of(request, self._trusted), trusted=self._origins.trusts(request))
 
-    def _open_websocket(self, request: web.Request, session: EngineSession) -> web.StreamResponse:
-        session.ws = self.take_over(request, session)
+    def _open_websocket(
+        self, request: web.Request, session: EngineSession, accepted: Accepted | None = None
+    ) -> web.StreamResponse:
+        session.ws = self.take_over(request, session, accepted)
         self._begin(session, may_upgrade=False)
         return Answered()
 
-    def take_over(self, request: web.Request, owner: Receiver) -> WebSocketConnection:
-        """Accept a WebSocket for `owner`. Raises BadHandshake."""
-        response, deflate = accept(request)
+    def take_over(self, request: web.Request, owner: Receiver, accepted: Accepted | None = None) -> WebSocketConnection:
+        """Accept a WebSocket for `owner`, unless it has been `accepted`. Raises BadHandshake."""
+        response, deflate = accepted or accept(request)
         transport, already_read = detach(request)
         connection = WebSocketConnection(self.hub, self.readers, owner, deflate=deflate)
         try:

@@ -119,11 +119,12 @@ def is_upgrade(request: web.Request) -> bool:
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
-def accept(request: web.Request) -> tuple[bytes, bool]:
-    """Return the response that upgrades a request, and whether large messages may be compressed.
+Accepted = tuple[bytes, bool]
+"""The response that upgrades a request, and whether large messages may be compressed."""
 
-    Raises BadHandshake.
-    """
+
+def accept(request: web.Request) -> Accepted:
+    """Raises BadHandshake."""
     headers = request.headers
     words = [word.strip() for word in headers.get("Connection", "").lower().split(",")]
     modern = request.version >= HttpVersion11

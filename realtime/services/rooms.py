@@ -168,14 +168,15 @@ class RoomService:
     def join_at_once(self, session: Session, wanted: Sequence[object]) -> list[str] | None:
         """As `join`, where the rules alone decide. None when somebody has to be asked, and then nothing is done."""
         _check_number(wanted)
-        topics, member = session.channel.offers_topics, session.member
-        rooms = [parse_room(name) for name in wanted]
-        decisions = [self._decide(member, room, topics=topics) for room in rooms]
-        if Decision.ASK in decisions:
-            return None
-        for room, decision in zip(rooms, decisions, strict=True):
+        rooms = []
+        for name in wanted:
+            room = parse_room(name)
+            decision = self._decide(session.member, room, topics=session.channel.offers_topics)
+            if decision is Decision.ASK:
+                return None
             if decision is Decision.DENY:
                 raise _forbidden(room)
+            rooms.append(room)
         return self._enter(session, rooms)
 
     async def join(self, session: Session, wanted: Sequence[object]) -> list[str]:

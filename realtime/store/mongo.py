@@ -44,8 +44,8 @@ class MongoStore(MongoSweep, MongoPeople, MongoDirectory, MongoChat, MongoReques
         *mongo_requests.INDEXES,
     )
 
-    async def settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
-        await self.settle_tokens(concerns)
+    async def settle(self, concerns: Callable[[MembershipChange], bool], *, every_token: bool = False) -> None:
+        await self.settle_tokens((lambda _: True) if every_token else concerns)
         await super().settle(concerns)
 
     async def sweep_more(self, *, now: float) -> dict[str, int]:

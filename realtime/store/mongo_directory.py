@@ -6,7 +6,7 @@ under way; whoever sees a user next ends what was left undone.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ class MongoDirectory(MongoDatabase):
         return self._tokens.add((seen, now), patient=True)
 
     async def user(self, id: str) -> User | None:
-        await self.settle_tokens(lambda change: change.reader == user_principal(id))
+        await self._settle_users([id])
         users = self.collection("users")
         found = await self.attempt(lambda: users.find_one({"_id": key(id)}))
         return None if found is None else _known(found).user
@@ -74,10 +74,11 @@ class MongoDirectory(MongoDatabase):
         def step(old: User | None) -> User:
             return as_given(old, id, role=role, name=name, now=now)
 
-        await self.settle_tokens(lambda change: change.reader == user_principal(id))
+        await self._settle_users([id])
         return (await self.complete(self._change_user(id, [step], now=now)))[-1]
 
     async def set_last_seen(self, seen: Mapping[str, tuple[str, float]]) -> None:
+        await self._settle_users(seen)
         users = self.collection("users")
         writes = [
             UpdateOne({"_id": key(id)}, {"$set": {"status": status, "last_seen": last_seen}})
@@ -95,6 +96,7 @@ class MongoDirectory(MongoDatabase):
 
     async def import_users(self, seen: Sequence[Seen], *, audiences: Audiences, now: float) -> tuple[int, int]:
         """In pieces of PIECE users; after a failure the same import ends what was begun."""
+        await self._settle_users(one.id for one in seen)
         steps: dict[str, list[Step]] = {}
         for one in seen:
             steps.setdefault(one.id, []).append(_step(one, now))
@@ -110,6 +112,10 @@ class MongoDirectory(MongoDatabase):
     async def settle_tokens(self, concerns: Callable[[MembershipChange], bool]) -> None:
         """Let what is asked now come after the tokens that it depends on."""
         await self._tokens.settle(lambda token: any(map(concerns, memberships(token[0]))))
+
+    async def _settle_users(self, ids: Iterable[str]) -> None:
+        principals = frozenset(map(user_principal, ids))
+        await self.settle_tokens(lambda change: change.reader in principals)
 
     def _touch_users(self, tokens: Sequence[tuple[Seen, float]]) -> asyncio.Future[Sequence[User]]:
         return asyncio.ensure_future(self.complete(self._touch_together(tokens)))

@@ -20,6 +20,7 @@ from realtime.store.mongo_database import Document, MongoDatabase
 from realtime.store.mongo_log import BY_ID
 from realtime.store.mongo_readers import MongoReaders, Step
 from realtime.store.reading import Interval, Reader
+from realtime.store.users import is_role
 
 AFTER_ALL = "\U0010ffff"
 
@@ -49,13 +50,13 @@ class MongoMembership(MongoReaders):
         await super().close()
 
     async def readers(self, audience: str) -> list[Principal]:
-        await self.settle(lambda change: change.audience == audience)
+        await self.settle(lambda change: change.audience == audience, every_token=is_role(audience))
         return sorted(one["_id"] for one in await self.found("readers", {"open": audience}, ["_id"]))
 
     async def audience_size(self, target: Target, *, limit: int) -> tuple[int, list[Principal]]:
         if target.recipient is not None:
             return 1, [target.recipient][:limit]
-        await self.settle(lambda change: change.audience == target.audience)
+        await self.settle(lambda change: change.audience == target.audience, every_token=is_role(target.audience))
         documents = self.collection("readers")
         which: Document = {"open": target.audience}
         if target.excluded:
@@ -94,8 +95,8 @@ class MongoMembership(MongoReaders):
     ) -> asyncio.Future[frozenset[Principal]]:
         return self._changes.add(changes)
 
-    async def settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
-        """Let what is asked now come after the changes of memberships that it depends on."""
+    async def settle(self, concerns: Callable[[MembershipChange], bool], *, every_token: bool = False) -> None:
+        """Let what is asked now come after the changes of memberships, and the tokens, that it depends on."""
         await self.settle_changes(concerns)
 
     async def settle_changes(self, concerns: Callable[[MembershipChange], bool]) -> None:

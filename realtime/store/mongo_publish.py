@@ -18,6 +18,7 @@ from realtime.store.mongo_claims import Keys, Name
 from realtime.store.mongo_database import BLOCK, Document
 from realtime.store.mongo_groups import MongoGroups
 from realtime.store.mongo_inbox import NEWEST
+from realtime.store.users import is_role
 
 HEAD = "notification"
 
@@ -85,7 +86,7 @@ class MongoPublish(MongoGroups):
 
     async def settle_audiences(self, targets: Sequence[Target]) -> None:
         audiences = {target.audience for target in targets}
-        await self.settle(lambda change: change.audience in audiences)
+        await self.settle(lambda change: change.audience in audiences, every_token=any(map(is_role, audiences)))
 
     async def take_ids(self, count: int) -> list[int]:
         """Return ids that rise, and after which all come that this process takes later."""

@@ -109,7 +109,6 @@ class MongoReading(MongoCrowds):
                 revision=max(revs[one], known[one].floor) + known[one].rev + log.head,
                 now=now,
             )
-            await asyncio.sleep(0)  # with a long log each takes a while
         return counted
 
     async def _newest_revs(self, readers: Sequence[Principal]) -> dict[Principal, int]:

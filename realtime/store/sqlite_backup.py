@@ -17,8 +17,6 @@ from realtime.store.sqlite_schema import APPLICATION_ID, migrate, require_ours
 STEP_PAGES = 2000
 """Pages copied at once, 8 MB; other threads of the process run in between."""
 
-"""The greatest number that every JSON reader takes for what it is."""
-
 BESIDE = ("-wal", "-shm", "-journal")
 """Files that SQLite keeps beside a database, and that must not meet another one."""
 

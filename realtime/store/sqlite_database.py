@@ -88,7 +88,7 @@ class SqliteDatabase:
         """
         await self._write(lambda db: db.execute(f"PRAGMA max_page_count = {int(pages or PAGES_MAX)}").fetchone())
 
-    async def _settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
+    async def _settle(self, concerns: Callable[[MembershipChange], bool], *, every_token: bool = False) -> None:
         """Let what is read now come after the changes of memberships that it depends on."""
 
     async def _write(self, work: Work[T]) -> T:

@@ -2,7 +2,7 @@
 after them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from realtime.store import sqlite_membership as membership
 from realtime.store.gathering import Gathering
 from realtime.store.sqlite_database import KEPT_BY_DEFAULT, SqliteDatabase
 from realtime.store.sqlite_writer import Work
-from realtime.store.users import memberships
+from realtime.store.users import is_role, memberships, seen_again
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ class SqliteMembers(SqliteDatabase):
 
     def __init__(self, path: Path | str, *, exclusive: bool = True, retention: Retention = KEPT_BY_DEFAULT) -> None:
         super().__init__(path, exclusive=exclusive, retention=retention)
+        self._looks = Gathering(self._look_at_users)
         self._tokens = Gathering(self._touch_users)
         self._changes = Gathering(self._change_memberships)
 
@@ -34,10 +35,18 @@ class SqliteMembers(SqliteDatabase):
         self._changes.hand_over()
 
     async def touch_user(self, seen: Seen, *, now: float) -> User:
+        """Reads first, which waits for no other writer: almost every token says nothing new."""
+        await self._settle(lambda change: change.reader == user_principal(seen.id))
+        old = await self._looks.add(seen.id)
+        if old is not None and directory.same(old, seen_again(old, seen, now=now)):
+            return old
         return await self._tokens.add((seen, now))
 
     def note_user(self, seen: Seen, *, now: float) -> asyncio.Future[User]:
         return self._tokens.add((seen, now), patient=True)
+
+    def _look_at_users(self, ids: Sequence[str]) -> asyncio.Future[Sequence[User | None]]:
+        return asyncio.ensure_future(self._read(lambda db: _each(directory.users(db, ids), ids)))
 
     def _touch_users(self, tokens: Sequence[tuple[Seen, float]]) -> asyncio.Future[Sequence[User]]:
         return self._submit(lambda db: directory.touch(db, tokens))
@@ -46,7 +55,7 @@ class SqliteMembers(SqliteDatabase):
         return await self._read_for(user_principal(id), lambda db: directory.user(db, id))
 
     async def readers(self, audience: str) -> list[Principal]:
-        await self._settle(lambda change: change.audience == audience)
+        await self._settle(lambda change: change.audience == audience, every_token=is_role(audience))
         return await self._read(lambda db: membership.readers(db, audience))
 
     async def open_membership(self, reader: Principal, audience: str, *, now: float) -> bool:
@@ -76,9 +85,9 @@ class SqliteMembers(SqliteDatabase):
         await self._settle(lambda change: change.audience.startswith(prefix))
         return await self._read(lambda db: membership.open_ones(db, prefix))
 
-    async def _settle(self, concerns: Callable[[MembershipChange], bool]) -> None:
+    async def _settle(self, concerns: Callable[[MembershipChange], bool], *, every_token: bool = False) -> None:
         """Let what is read now come after the changes of memberships that it depends on."""
-        await self._tokens.settle(lambda token: any(map(concerns, memberships(token[0]))))
+        await self._tokens.settle(lambda token: every_token or any(map(concerns, memberships(token[0]))))
         await self._changes.settle(lambda changes: any(map(concerns, changes)))
 
     async def _read_for(self, reader: Principal, work: Work[T]) -> T:
@@ -89,3 +98,8 @@ class SqliteMembers(SqliteDatabase):
     async def _write(self, work: Work[T]) -> T:
         self._hand_over()  # whoever asks now comes after them
         return await super()._write(work)
+
+
+def _each(users: Iterable[User], ids: Sequence[str]) -> list[User | None]:
+    known = {user.id: user for user in users}
+    return [known.get(id) for id in ids]

@@ -8,6 +8,7 @@ from realtime.store import sqlite_drafts as drafts
 from realtime.store import sqlite_publish as publish
 from realtime.store.sqlite_members import SqliteMembers
 from realtime.store.sqlite_publish import Encoded
+from realtime.store.users import is_role
 
 
 class SqliteSending(SqliteMembers):
@@ -41,7 +42,7 @@ class SqliteSending(SqliteMembers):
         return await self._write(lambda db: broadcasts.retract(db, id, now=now))
 
     async def audience_size(self, target: Target, *, limit: int) -> tuple[int, list[Principal]]:
-        await self._settle(lambda change: change.audience == target.audience)
+        await self._settle(lambda change: change.audience == target.audience, every_token=is_role(target.audience))
         return await self._read(lambda db: broadcasts.audience_size(db, target, limit=limit))
 
     async def add_drafts(

@@ -35,6 +35,11 @@ def memberships(seen: Seen) -> list[MembershipChange]:
     return [MembershipChange(principal, audience, open=True) for audience in ("all", f"role:{seen.role}")]
 
 
+def is_role(audience: str | None) -> bool:
+    """Whether any token may concern an audience: it takes its user out of the one of their former role."""
+    return audience is not None and audience.startswith("role:")
+
+
 def as_given(old: User | None, id: str, *, role: str | None, name: str | None, now: float) -> User:
     """Return the user as an administrator leaves it. An unknown one is made, with NEW_ROLE unless a role is given."""
     new = old or User(id, wire_id(id), NEW_ROLE, None, None, NEW_STATUS, now, None)

@@ -177,3 +177,25 @@ async def test_closing_the_store_keeps_what_was_noted(opener: Opener) -> None:
 async def test_many_are_noted_together(store: Store) -> None:
     noted = [store.note_user(replace(SEEN, id=str(id), wire_id=id), now=1.0) for id in range(1, 31)]
     assert [user.wire_id for user in await asyncio.gather(*noted)] == [*range(1, 31)]
+
+
+async def test_who_was_noted_with_another_role_is_no_longer_among_those_of_the_former_one(store: Store) -> None:
+    target = Target(audience="role:user")
+    await store.touch_user(SEEN, now=1.0)
+    store.note_user(replace(SEEN, role="manager"), now=2.0)
+    assert await store.readers("role:user") == []
+    store.note_user(SEEN, now=3.0)
+    assert (await store.audience_size(Target(audience="role:manager"), limit=0))[0] == 0
+    noted = store.note_user(replace(SEEN, role="manager"), now=4.0)
+    await send(store, target, now=5.0)
+    assert noted.done()
+    assert await listed(store, ANN) == []
+
+
+async def test_when_somebody_was_last_seen_comes_after_what_was_noted(store: Store) -> None:
+    noted = store.note_user(SEEN, now=1.0)
+    await store.set_last_seen({"1": ("away", 7.0)})
+    await noted
+    known = await store.user("1")
+    assert known is not None
+    assert (known.status, known.last_seen) == ("away", 7.0)

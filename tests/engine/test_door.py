@@ -12,6 +12,7 @@ from aiohttp import web
 
 from realtime.engine import door as module
 from realtime.engine.door import Doors
+from realtime.engine.handshake import detach
 from tests.conftest import Starter
 from tests.engine.wires import FakeLoop
 from tests.support import Running, until
@@ -113,8 +114,11 @@ async def test_an_opening_is_a_request_with_all_that_is_asked_of_one() -> None:
         OPENING.replace(b"Host: localhost", b"Host: " + b"x" * 9000),
         OPENING.replace(b"Host: localhost", b"Content-Length: 5"),
         OPENING + OPENING,
+        OPENING.replace(b"Host: localhost", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        OPENING.replace(b"Host: localhost", b"Content-Length: 4") + b"\r\n\r\n",
+        OPENING.replace(UPGRADE.encode(), b"Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n",
     ],
-    ids=range(12),
+    ids=range(15),
 )
 async def test_what_is_no_plain_opening_goes_to_the_http_server(data: bytes) -> None:
     host, visits = Host(), Visits()
@@ -140,6 +144,18 @@ async def test_a_host_that_fails_turns_nobody_away(caplog: pytest.LogCaptureFixt
     async with listening(failing, visits) as (_, port):
         await sent(port, OPENING)
     assert visits.received == [OPENING]
+
+
+async def test_a_host_that_fails_over_a_connection_that_it_took_ends_it() -> None:
+    def failing(request: web.Request) -> bool:
+        detach(request)
+        raise RuntimeError("no")
+
+    visits = Visits()
+    async with listening(failing, visits) as (_, port):
+        with contextlib.suppress(ConnectionResetError):
+            assert await sent(port, OPENING) == b""
+    assert visits.received == []
 
 
 async def test_who_says_nothing_is_shown_out_at_the_end() -> None:
@@ -278,6 +294,13 @@ async def test_handshakes_are_counted_by_address(starter: Starter) -> None:
     assert answers == [b"HTTP/1.1 101", b"HTTP/1.1 101", b"HTTP/1.1 429"]
     other = OPENING.replace(b"Host:", b"X-Forwarded-For: 203.0.113.10\r\nHost:")
     assert (await answer(running, other))[:12] == b"HTTP/1.1 101"
+
+
+async def test_a_handshake_that_is_refused_counts_once(starter: Starter) -> None:
+    running = await starter(handshakes_per_minute_per_ip=2, trusted_proxies=(ipaddress.ip_network("127.0.0.0/8"),))
+    head = OPENING.replace(b"Host:", b"X-Forwarded-For: 203.0.113.9\r\nHost:").replace(b"Version: 13", b"Version: 12")
+    answers = [(await answer(running, head))[:12] for _ in range(3)]
+    assert answers == [b"HTTP/1.1 400", b"HTTP/1.1 400", b"HTTP/1.1 429"]
 
 
 async def test_a_server_that_stops_lets_nobody_in(running: Running) -> None:

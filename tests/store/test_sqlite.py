@@ -142,6 +142,13 @@ async def test_reads_do_not_wait_for_the_writer(store: SqliteStore) -> None:
     assert await store.unread_count(ANN, now=2.0) == 2
 
 
+async def test_a_token_that_says_nothing_new_does_not_wait_for_the_writer(store: SqliteStore) -> None:
+    seen = Seen(id="1", wire_id=1, role="user", name="Ann", email=None, issued_at=5.0)
+    known = await store.touch_user(seen, now=1.0)
+    async with held(store):
+        assert await asyncio.wait_for(store.touch_user(seen, now=2.0), 5) == known
+
+
 async def changes_of(store: SqliteStore) -> int:
     """Return how many rows the store has written since it was opened."""
     return await store._write(lambda db: db.total_changes)
