@@ -69,7 +69,7 @@ def _object(segment: str) -> dict[str, Any] | None:
     text = segment.encode()
     try:
         data = binascii.a2b_base64(text.translate(_TO_BASE64) + b"=" * (-len(text) % 4), strict_mode=True)
-        value = json.loads(data)
+        value = json.loads(data.decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) and _base64url(data) == text else None

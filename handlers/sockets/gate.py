@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from handlers.http.base import Access, Route
-from handlers.http.remote import AddressLimits, remember_remote, remote_address
+from handlers.http.remote import AddressLimits, remember_remote, remote, remote_address
 from realtime.engine import RealtimeServer
 from realtime.engine.handshake import BadHandshake, accept
 from realtime.errors import RealtimeError
@@ -33,7 +33,7 @@ class SocketGate:
             self._limits.count_handshake(remote_address(request))
         except (BadHandshake, RealtimeError):
             return False
-        return self._server.eio.open_at_once(request, accepted)
+        return self._server.eio.open_at_once(request, remote(request), accepted)
 
     def routes(self) -> Sequence[Route]:
         return [Route(verb, PATH, self.handle, Access.OPEN) for verb in VERBS]

@@ -19,7 +19,7 @@ from realtime.engine.session import EngineSession, opening
 from realtime.engine.timers import Deadlines
 from realtime.engine.websocket import GOING_AWAY, NOBODY, POLICY, Readers, Receiver, WebSocketConnection
 from realtime.metrics import Metrics
-from realtime.remote import remote_of
+from realtime.remote import Remote, remote_of
 from realtime.settings import Network
 
 log = structlog.get_logger(__name__)
@@ -180,10 +180,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             and (origin is None or self._origins.headers(origin, request) is not None)
         )
 
-    def open_at_once(self, request: web.Request, accepted: Accepted) -> bool:
+    def open_at_once(self, request: web.Request, remote: Remote, accepted: Accepted) -> bool:
         """Open the session of a request that `begins_with_websocket`. False: the client has gone."""
+        handshake = Handshake(request, remote, trusted=self._origins.trusts(request))
         try:
-            self._open_websocket(request, EngineSession(self, self.generate_id(), self.handshake(request)), accepted)
+            self._open_websocket(request, EngineSession(self, self.generate_id(), handshake), accepted)
         except BadHandshake:
             return False
         return True

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import itertools
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -57,10 +58,10 @@ class Handshake:
         self.query_string = request.rel_url.raw_query_string
         self._query: Mapping[str, str] | None = request.query
         self.remote = remote
-        headers = tuple(
-            (name, value) for name, value in request.headers.items() if trusted or name.lower() not in _CREDENTIALS
-        )
-        small = sum(len(name) + len(value) for name, value in headers) <= MAX_HEADERS
+        headers = tuple(request.headers.items())
+        if not trusted:
+            headers = tuple((name, value) for name, value in headers if name.lower() not in _CREDENTIALS)
+        small = sum(map(len, itertools.chain.from_iterable(headers))) <= MAX_HEADERS
         self._headers = headers if small else _kept(headers)
 
     def shrink(self) -> None:
@@ -108,10 +109,11 @@ class Handshake:
 
 def _kept(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     kept, size = [], 0
-    for name, value in headers:
-        size += len(name) + len(value) if name.lower() in KEPT else 0
-        if name.lower() in KEPT and size <= MAX_HEADERS:
-            kept.append((name, value))
+    for header in headers:
+        if header[0].lower() in KEPT:
+            size += len(header[0]) + len(header[1])
+            if size <= MAX_HEADERS:
+                kept.append(header)
     return tuple(kept)
 
 

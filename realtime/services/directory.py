@@ -105,8 +105,10 @@ class Directory:
         asked.add_done_callback(functools.partial(self._noted, identity, self._set_roles.get(identity.id)))
 
     def _concerns_administrators(self, identity: Identity) -> bool:
-        is_one = self.member(identity).audience in ADMIN_ROOM_ROLES
-        return is_one or user_principal(identity.id) in self._admin_readers
+        """Whether they may hold, or lose, the administrators' audience."""
+        set_role, _ = self._set_roles.get(identity.id, ("", 0.0))
+        roles = (identity.role, set_role)
+        return not ADMIN_ROOM_ROLES.isdisjoint(roles) or identity.principal in self._admin_readers
 
     def _noted(self, identity: Identity, set_before: tuple[str, float] | None, asked: "asyncio.Future[User]") -> None:
         error = None if asked.cancelled() else asked.exception()
