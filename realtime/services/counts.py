@@ -108,6 +108,7 @@ class UnreadCounter:
                 newcomers = _taken(self._newcomers, TOGETHER)
                 marked = _taken(self._marked, TOGETHER - len(newcomers))
                 await self._try(newcomers, marked)
+                del newcomers, marked  # while nothing happens, nobody is kept who may have gone
 
     async def _try(self, newcomers: dict[str, Newcomer], marked: dict[Principal, None]) -> None:
         try:
