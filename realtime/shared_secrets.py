@@ -1,7 +1,7 @@
 """The quick way for the usual token: HS256, signed with one of our secrets, written exactly as it should be.
 
 PyJWT stays the judge. What is accepted here PyJWT accepts, with the same claims; whatever is in any way unusual is not
-looked at further but left to it. A connect with a token costs a seventh of the time so (docs/engine.md).
+looked at further but left to it. It saves a tenth of what a connect cost (docs/decisions.md).
 """
 
 import binascii

@@ -1,8 +1,8 @@
 """The first look at a new connection: a client that begins with a WebSocket is let in at once.
 
 To such a client HTTP is one head to be answered. Making a request of it, with the tasks, the timers and the layers that
-requests pass through, would cost as much as everything else at connecting. What anybody else sends goes to the HTTP
-server as if nobody had looked.
+requests pass through, costs more than the answer. What anybody else sends goes to the HTTP server as if nobody had
+looked.
 """
 
 import asyncio

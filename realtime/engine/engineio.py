@@ -182,9 +182,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def open_at_once(self, request: web.Request, remote: Remote, accepted: Accepted) -> bool:
         """Open the session of a request that `begins_with_websocket`. False: the client has gone."""
-        handshake = Handshake(request, remote, trusted=self._origins.trusts(request))
+        session = EngineSession(self, self.generate_id(), self.handshake(request, remote))
         try:
-            self._open_websocket(request, EngineSession(self, self.generate_id(), handshake), accepted)
+            self._open_websocket(request, session, accepted)
         except BadHandshake:
             return False
         return True
@@ -206,9 +206,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._begin(session, may_upgrade=True)
         return await queue.answer(request, idle=NOOP, headers=headers)
 
-    def handshake(self, request: web.Request) -> Handshake:
-        """Return what is kept of a request that opens a connection."""
-        return Handshake(request, remote_of(request, self._trusted), trusted=self._origins.trusts(request))
+    def handshake(self, request: web.Request, remote: Remote | None = None) -> Handshake:
+        """Return what is kept of a request that opens a connection; `remote` is where it came from, if known."""
+        known = remote or remote_of(request, self._trusted)
+        return Handshake(request, known, trusted=self._origins.trusts(request))
 
     def _open_websocket(
         self, request: web.Request, session: EngineSession, accepted: Accepted | None = None

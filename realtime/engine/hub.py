@@ -105,7 +105,7 @@ class Hub:
         """Let each connection know what waits for it, because something else is about to be written, or to happen.
 
         Most turns of most servers have one broadcast and nothing else. Then its receivers are not touched until the
-        frames go out, which is half of what a broadcast costs beyond the kernel's work.
+        frames go out.
         """
         connections, self.grouped = self.grouped, ()
         for connection in connections:

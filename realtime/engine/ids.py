@@ -4,7 +4,8 @@ import base64
 import secrets
 
 ID_BYTES = 15
-"""120 bits, 20 characters of base64url."""
+ID_LENGTH = 20
+"""120 bits as characters of base64url."""
 
 ASKED_AT_ONCE = 128
 """Ids that are made from one question to the kernel, which costs more than all the rest."""
@@ -21,5 +22,5 @@ class Ids:
     def next(self) -> str:
         if not self._ready:
             text = base64.urlsafe_b64encode(secrets.token_bytes(ID_BYTES * ASKED_AT_ONCE)).decode()
-            self._ready = [text[start : start + 20] for start in range(0, len(text), 20)]
+            self._ready = [text[start : start + ID_LENGTH] for start in range(0, len(text), ID_LENGTH)]
         return self._ready.pop()

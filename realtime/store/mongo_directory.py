@@ -18,7 +18,7 @@ from realtime.store import mongo_membership as membership
 from realtime.store.documents import dumps, key, loads
 from realtime.store.gathering import GATHER_MAX, Gathering
 from realtime.store.mongo_database import Document, MongoDatabase
-from realtime.store.users import as_given, memberships, seen_again
+from realtime.store.users import as_given, memberships, same, seen_again
 
 PIECE = 2000
 """Users that are written together."""
@@ -143,7 +143,7 @@ class MongoDirectory(MongoDatabase):
         held = [(user_principal(id), one) for id in steps if id in known for one in audiences.get(left[id].role, ())]
         if held:
             await membership.open_many(self, held, now=now)
-        changed = [id for id in steps if id in known and not _same(known[id].user, left[id])]
+        changed = [id for id in steps if id in known and not same(known[id].user, left[id])]
         unsettled = [id for id in steps if id in known and not _settled(known[id], left[id])]
         easy = [id for id in unsettled if known[id].roles == {left[id].role}]
         slow = [*taken, *({*unsettled} - {*easy}), *await self._rewrite_users([(known[id], left[id]) for id in easy])]
@@ -219,7 +219,7 @@ class MongoDirectory(MongoDatabase):
         if known.user is None:
             return not await self._create_users([new], audiences, now=now)
         version = known.version
-        if not _same(known.user, new) or roles != known.roles:
+        if not same(known.user, new) or roles != known.roles:
             version = await self._write_user(new, roles, version)
         if version is None:
             return False
@@ -262,13 +262,8 @@ def _fold(user: User | None, steps: Sequence[Step]) -> list[User]:
     return left
 
 
-def _same(old: User | None, new: User) -> bool:
-    """Whether nothing has to be written. 7, 7.0 and "7" are different ids on the wire."""
-    return old == new and old is not None and type(old.wire_id) is type(new.wire_id)
-
-
 def _settled(known: Known, new: User) -> bool:
-    return _same(known.user, new) and known.roles == {new.role}
+    return same(known.user, new) and known.roles == {new.role}
 
 
 def _audiences(role: str, audiences: Audiences) -> list[str]:

@@ -11,7 +11,7 @@ from realtime.models import MembershipChange, Seen, User, user_principal
 from realtime.store import sqlite_membership as membership
 from realtime.store.sqlite_crowds import padded, rows
 from realtime.store.sqlite_rows import dumps, loads
-from realtime.store.users import as_given, seen_again
+from realtime.store.users import as_given, same, seen_again
 
 USER = "id, wire_id, role, name, email, status, first_seen, last_seen, role_set_at, locale, tz"
 PIECE = 1000
@@ -27,11 +27,6 @@ def users(db: sqlite3.Connection, ids: Collection[str]) -> list[User]:
     """Return those that are known, in no order. At most 16,384 ids, as a statement of SQLite is sure to take."""
     known = db.execute(f"SELECT {USER} FROM user WHERE id IN (VALUES {rows(1, len(ids))})", padded(ids, 1, len(ids)))
     return [_user(row) for row in known]
-
-
-def same(old: User | None, new: User) -> bool:
-    """Whether nothing has to be written. 7, 7.0 and "7" are different ids on the wire."""
-    return old == new and old is not None and type(old.wire_id) is type(new.wire_id)
 
 
 def touch(db: sqlite3.Connection, tokens: Sequence[tuple[Seen, float]]) -> list[User]:
@@ -104,7 +99,7 @@ def roles_set(db: sqlite3.Connection) -> dict[str, tuple[str, float]]:
 
 
 def _save(db: sqlite3.Connection, changed: Sequence[tuple[User | None, User]]) -> None:
-    """Write users, at most SQLite's 32,766 values; the memberships follow the roles."""
+    """Write users, at most PIECE of them; the memberships follow the roles."""
     if not changed:
         return
     columns = [_columns(new) for _, new in changed]

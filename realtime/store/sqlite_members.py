@@ -12,7 +12,7 @@ from realtime.store import sqlite_membership as membership
 from realtime.store.gathering import Gathering
 from realtime.store.sqlite_database import KEPT_BY_DEFAULT, SqliteDatabase
 from realtime.store.sqlite_writer import Work
-from realtime.store.users import is_role, memberships, seen_again
+from realtime.store.users import is_role, memberships, same, seen_again
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class SqliteMembers(SqliteDatabase):
         """Reads first, which waits for no other writer: almost every token says nothing new."""
         await self._settle(lambda change: change.reader == user_principal(seen.id))
         old = await self._looks.add(seen.id)
-        if old is not None and directory.same(old, seen_again(old, seen, now=now)):
+        if old is not None and same(old, seen_again(old, seen, now=now)):
             return old
         return await self._tokens.add((seen, now))
 

@@ -29,6 +29,11 @@ def seen_again(old: User | None, seen: Seen, *, now: float) -> User:
     )
 
 
+def same(old: User | None, new: User) -> bool:
+    """Whether nothing has to be written. 7, 7.0 and "7" are different ids on the wire."""
+    return old == new and old is not None and type(old.wire_id) is type(new.wire_id)
+
+
 def memberships(seen: Seen) -> list[MembershipChange]:
     """Return what a token may open for its user: what depends on these must come after it."""
     principal = user_principal(seen.id)
