@@ -12,13 +12,18 @@ LAST_MOMENT = 253_402_300_799.0
 
 def timestamp(seconds: float) -> str:
     """Return ISO-8601 UTC with milliseconds and ``Z``, as every client of the contract parses it."""
-    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return _millisecond(int(seconds * 1000))
+
+
+@functools.lru_cache(maxsize=256)
+def _millisecond(number: int) -> str:
+    """A notification's frames and rows, and the log lines of a crowd, say the same moment many times."""
+    whole, milliseconds = divmod(number, 1000)
     return f"{_second(whole)}.{milliseconds:03d}Z"
 
 
 @functools.lru_cache(maxsize=256)
 def _second(whole: int) -> str:
-    """A notification's frames and rows say the same second a dozen times."""
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 

@@ -23,13 +23,28 @@ def configure(*, level: str, readable: bool, stream: TextIO | None = None) -> No
         colors = lines.stream.isatty()
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
         processors = [structlog.processors.add_log_level, stamp, structlog.dev.ConsoleRenderer(colors=colors)]
+    filtering = structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=filtering if readable else type("JsonLogger", (_JsonLogger, filtering), {}),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     atexit.register(lines.write)
+
+
+class _JsonLogger:
+    """Does what structlog does for any processors, for the one that we have: each connection logs two lines."""
+
+    _logger: "_Lines"
+    _context: dict[str, Any]
+
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **more: Any) -> None:
+        if self._context:
+            more = {**self._context, **more}
+        if event is not None:
+            more["event"] = event
+        getattr(self._logger, method_name)(_json_line(self._logger, method_name, more))
 
 
 class _Lines:

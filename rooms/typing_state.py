@@ -20,6 +20,9 @@ class TypingDiff:
     stopped: tuple[Typing, ...] = ()
 
 
+_NOTHING = TypingDiff()
+
+
 class TypingState:
     """Every open typing indicator, with its end `seconds` after the last start."""
 
@@ -49,7 +52,10 @@ class TypingState:
 
     def leave(self, sid: str, target: str | None = None) -> TypingDiff:
         """Close what a connection has open: everything, or only into one target."""
-        ended = tuple(t for t in self._of.get(sid, ()) if target is None or t.target == target)
+        mine = self._of.get(sid)
+        if mine is None:
+            return _NOTHING
+        ended = tuple(typing for typing in mine if target is None or typing.target == target)
         for typing in ended:
             self.stop(typing)
         return TypingDiff(ended)

@@ -12,6 +12,7 @@ class Channels:
 
     def __init__(self, channels: Sequence[Channel]) -> None:
         self._channels = tuple(channels)
+        self._rooms = tuple((channel, channel.membership.room_names()) for channel in channels)  # live views
 
     def __iter__(self) -> Iterator[Channel]:
         return iter(self._channels)
@@ -55,8 +56,8 @@ class Channels:
     def is_connected(self, principal: Principal) -> bool:
         """Whether anybody is in the personal room of a principal: nearly always it is they themselves."""
         room = names.personal(principal)
-        for channel in self._channels:  # noqa: SIM110  without a generator: it is asked of everybody who leaves
-            if room in channel.membership.room_names():
+        for _, rooms in self._rooms:  # noqa: SIM110  without a generator: it is asked of everybody who leaves
+            if room in rooms:
                 return True
         return False
 
@@ -74,9 +75,10 @@ class Channels:
     def is_inside(self, user: str, room: str) -> bool:
         """Whether a connection of a user is in a room."""
         personal = names.user(user)
-        for channel in self._channels:
+        for channel, rooms in self._rooms:
+            if personal not in rooms or room not in rooms:
+                continue
             membership = channel.membership
-            mine = membership.members(personal)
-            if mine and any(membership.is_in(sid, room) and channel.owns(sid, user) for sid in mine):
+            if any(membership.is_in(sid, room) and channel.owns(sid, user) for sid in membership.members(personal)):
                 return True
         return False

@@ -18,8 +18,8 @@ from realtime.store.sqlite_crowds import padded, rows
 from realtime.store.sqlite_heads import take
 from realtime.store.sqlite_rows import ID_MAX, head
 
-HEARD_NOTHING = """NOT EXISTS (
-    SELECT 1 FROM log WHERE log.audience = membership.audience AND log.seq > membership.from_seq)"""
+HEARD_SINCE = "EXISTS (SELECT 1 FROM log WHERE log.audience = m.audience AND log.seq > m.from_seq)"
+HEARD_EVER = "SELECT 1 FROM log WHERE audience = ? LIMIT 1"
 
 CHANGES_MAX = 1000
 """Changes in one statement: five values each, and SQLite binds 32,766 at most."""
@@ -76,7 +76,7 @@ def open_(db: sqlite3.Connection, reader: Principal, audience: str) -> bool:
 def close(db: sqlite3.Connection, reader: Principal, audience: str) -> None:
     values = {"reader": reader, "audience": audience, "head": head(db, "log")}
     mine = "reader = :reader AND audience = :audience AND to_seq IS NULL"
-    gone = db.execute(f"DELETE FROM membership WHERE {mine} AND {HEARD_NOTHING}", values).rowcount
+    gone = db.execute(f"DELETE FROM membership AS m WHERE {mine} AND NOT {HEARD_SINCE}", values).rowcount
     ended = db.execute(f"UPDATE membership SET to_seq = :head WHERE {mine}", values).rowcount
     if gone + ended and db.execute(KNOWN, (audience,)).fetchone():
         _stir(db, [(reader, audience)])
@@ -153,14 +153,13 @@ def _close_some(db: sqlite3.Connection, changes: Sequence[MembershipChange], lat
     if late:
         found = db.execute(f"{change} {ending}", values)
         vanishing = {(reader, audience) for reader, audience, _ in found if audience in late}
-    db.execute(
-        f"""{change} DELETE FROM membership WHERE (reader, audience, from_seq) IN ({ending}) AND {HEARD_NOTHING}""",
-        values,
-    )
-    db.execute(
-        f"{change} UPDATE membership SET to_seq = ? WHERE (reader, audience, from_seq) IN ({ending})",
-        (*values, head(db, "log")),
-    )
+    if any(db.execute(HEARD_EVER, (audience,)).fetchone() for audience in {one.audience for one in changes}):
+        db.execute(
+            f"""{change} UPDATE membership SET to_seq = ?
+                WHERE (reader, audience, from_seq) IN ({ending} AND {HEARD_SINCE})""",
+            (*values, head(db, "log")),
+        )
+    db.execute(f"{change} DELETE FROM membership WHERE (reader, audience, from_seq) IN ({ending})", values)
     return vanishing
 
 
