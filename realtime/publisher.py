@@ -7,7 +7,7 @@ request that caused it. Each payload is encoded once, however many connections g
 import contextlib
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import structlog
@@ -130,9 +130,7 @@ def _send_group(channel: Channel, audience: Audience, lines: "list[_Line]") -> C
     """One audience: the same bytes for everybody, but for those who may not hear single lines."""
     personal = _exclusions(channel, lines)
     everybody = select(channel, audience)
-    if not personal:
-        return _deliver(channel, everybody, lines)
-    taken = _deliver(channel, everybody - personal, lines)
+    taken = _deliver(channel, _but(everybody, personal), lines)
     for sid in everybody & personal:
         taken += _deliver(channel, [sid], _audible(channel, lines, sid))
     return taken
@@ -212,14 +210,23 @@ def _by_audience(dialect: Dialect, items: Sequence[Item]) -> dict[Audience, list
     return groups
 
 
-def select(channel: Channel, audience: Audience) -> set[str]:
-    """Return the connections of an audience. Nobody is in no rooms: an empty audience reaches nobody."""
-    found = set(channel.membership.all()) if audience.everyone else channel.membership.union(audience.rooms)
+def select(channel: Channel, audience: Audience) -> Set[str]:
+    """Return the connections of an audience: a view that may be live, in the order in which they came.
+
+    Nobody is in no rooms: an empty audience reaches nobody.
+    """
+    found = channel.membership.all() if audience.everyone else channel.membership.union(audience.rooms)
+    deaf: Set[str] = audience.skip
     if audience.everyone and not audience.guests:
-        found -= channel.guests
-    if audience.skip:
-        found -= audience.skip
-    return found - channel.sids_of_user(audience.without) if audience.without else found
+        deaf = deaf | channel.guests
+    if audience.without:
+        deaf = deaf | channel.sids_of_user(audience.without)
+    return _but(found, deaf)
+
+
+def _but(sids: Set[str], others: Set[str]) -> Set[str]:
+    """Return `sids` without `others`, in their order."""
+    return dict.fromkeys(itertools.filterfalse(others.__contains__, sids)).keys() if others else sids
 
 
 def _exclusions(channel: Channel, lines: Iterable[_Line]) -> set[str]:

@@ -1,7 +1,7 @@
 """Rooms for python-socketio on `rooms.membership`: a connection is in no room before it is authenticated."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from socketio import AsyncManager
@@ -180,8 +180,9 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         """Return the rooms of a connection, its own first."""
         return [sid, *sorted(self._known(namespace).rooms(sid))]
 
-    def targets(self, namespace: str, room: Any, skip_sid: Any = None) -> set[str]:
-        """Return the sids of one sid, one room, a list of either, or everybody (None). Unknown ones are nobody.
+    def targets(self, namespace: str, room: Any, skip_sid: Any = None) -> Collection[str]:
+        """Return the sids of one sid, one room, a list of either, or everybody (None), each once and in the order in
+        which they came. Unknown ones are nobody.
 
         Raises ValueError for an empty target.
         """
@@ -189,18 +190,16 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
             raise ValueError("emit needs a target: an empty one never means everybody")
         membership = self._known(namespace)
         if room is None:
-            sids = set(membership.all())
-        elif isinstance(room, str):
-            sids = (
-                {room, *membership.members(room)} if self._is_sid(membership, room) else set(membership.members(room))
-            )
+            sids = dict.fromkeys(membership.all())
         else:
-            sids = membership.union(room).union(name for name in room if self._is_sid(membership, name))
-        if self._wanted and room is not None:
-            sids |= self._wanting(namespace, {room} if isinstance(room, str) else set(room))
-        if skip_sid:
-            sids.difference_update((skip_sid,) if isinstance(skip_sid, str) else skip_sid)
-        return sids
+            names = [room] if isinstance(room, str) else list(room)
+            sids = dict.fromkeys(membership.union(names))
+            sids.update(dict.fromkeys(name for name in names if self._is_sid(membership, name)))
+            if self._wanted:
+                sids.update(dict.fromkeys(self._wanting(namespace, set(names))))
+        for skipped in (skip_sid,) if isinstance(skip_sid, str) else skip_sid or ():
+            sids.pop(skipped, None)
+        return sids.keys()
 
     def _wanting(self, namespace: str, rooms: set[str]) -> set[str]:
         """Return the connections that will be in a room when their connect handler has accepted them."""

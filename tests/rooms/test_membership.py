@@ -162,7 +162,11 @@ def test_a_union_holds_each_connection_once_and_no_rooms_hold_nobody() -> None:
     assert index.union([]) == set()
 
 
-def test_changing_a_union_does_not_change_the_index() -> None:
-    index = joined(s1="a")
-    index.union(["a"]).clear()
-    assert index.members("a") == {"s1"}
+def test_members_are_listed_in_the_order_in_which_they_came() -> None:
+    sids = [f"s{number}" for number in range(100)]
+    index = joined(**{sid: "a b" if number % 3 == 0 else "a" for number, sid in enumerate(sids)})
+    assert [*index.all()] == [*index.members("a")] == [*index.union(["a"])] == sids
+    assert [*index.union(["b", "a"])] == sids[::3] + [sid for number, sid in enumerate(sids) if number % 3]
+    index.leave("s3", "a")
+    index.enter("s3", "a")
+    assert [*index.members("a")] == [*(sid for sid in sids if sid != "s3"), "s3"]
