@@ -206,7 +206,7 @@ def _by_audience(dialect: Dialect, items: Sequence[Item]) -> dict[Audience, list
         for place, row in enumerate(dialect.rows(event)):
             reach = row.reach(event, audience)
             line = _Line(row, event, reach.without, order=next(order), place=place)
-            groups[replace(reach, without=None)].append(line)
+            groups[reach if reach.without is None else replace(reach, without=None)].append(line)
     return groups
 
 

@@ -48,6 +48,12 @@ def test_a_line_is_one_json_object_with_its_level_and_time(stream: Stream) -> No
     assert line == {"event": "door opened", "user": "7", "number": 3, "level": "info"}
 
 
+def test_a_logger_may_be_bound_to_values(stream: Stream) -> None:
+    structlog.get_logger().bind(user="7", number=1).info("door opened", number=2)
+    (line,) = stream.lines
+    assert (line["event"], line["user"], line["number"]) == ("door opened", "7", 2)
+
+
 def test_what_is_below_the_level_is_not_written(stream: Stream) -> None:
     structlog.get_logger().debug("a detail")
     assert stream.getvalue() == ""
