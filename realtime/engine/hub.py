@@ -1,7 +1,6 @@
 """What all connections of one server share: turns, batches of writes, deadlines and limits."""
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
@@ -21,10 +20,6 @@ WRITES_PER_TURN = 1000
 
 MAX_GROUP_BYTES = 16 * 1024
 """Bytes that many connections get in one turn as one piece."""
-
-DIRECT_FROM = 16
-"""Connections from which on a group is written to without its transports. That touches less memory, and so costs a
-tenth less; but the thread lets others run at each write, which few receivers are not worth."""
 
 MESSAGES_PER_TURN = 256
 """Client messages handled in one turn of the loop, of all connections together: about 5 ms."""
@@ -50,7 +45,6 @@ class Limits:
 class Connection(Protocol):
     """What the hub wants of a connection."""
 
-    fd: int
     free: bool
     transport: asyncio.Transport | None
 
@@ -138,21 +132,13 @@ class Hub:
                 log.error("websocket write failed", exc_info=error)
 
     def _write_group(self, group: Sequence[Connection]) -> None:
-        frames, size = self._frames, len(self._frames)
-        directly = len(group) >= DIRECT_FROM
+        frames = self._frames
         for connection in group:
             try:
-                if not connection.free or connection.transport is None:
-                    connection.write(frames)  # it has become slow, or has ended
-                    continue
-                sent = 0
-                if directly and connection.fd >= 0:
-                    try:
-                        sent = os.write(connection.fd, frames)
-                    except OSError:  # full, or broken: its transport will see to that
-                        sent = 0
-                if sent < size:
-                    connection.transport.write(frames[sent:])
+                if connection.free and connection.transport is not None:
+                    connection.transport.write(frames)
+                else:  # it has become slow, or has ended
+                    connection.write(frames)
             except Exception as error:
                 log.error("websocket write failed", exc_info=error)
 

@@ -36,7 +36,6 @@ class Outflow:
         "choked",
         "closing",
         "deflate",
-        "fd",
         "free",
         "pending",
         "transport",
@@ -50,9 +49,6 @@ class Outflow:
         self.pending: bytes | list[bytes] | None = None
         self._hub = hub
         self.transport: asyncio.Transport | None = None
-        self.fd = -1
-        """What the transport writes to, while it has nothing left to write itself; -1 where only it may."""
-
         self._size = 0  # of `pending`, when it is a list
         self._latest: dict[Hashable, Burst] | None = None
         self._waiting: list[asyncio.Future[None]] | None = None
@@ -74,13 +70,7 @@ class Outflow:
     def _take_over(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         transport.set_protocol(self)  # type: ignore[arg-type]  # subclasses are protocols
-        if transport.get_extra_info("sslcontext") is not None:
-            transport.set_write_buffer_limits(high=1)  # asyncio's TLS takes 0 for always full
-            return
-        transport.set_write_buffer_limits(high=0)  # `choked` from the first byte that is left, `free` without any
-        sock = transport.get_extra_info("socket")
-        if sock is not None and transport.get_write_buffer_size() == 0:
-            self.fd = sock.fileno()
+        transport.set_write_buffer_limits(high=1)  # asyncio's TLS takes 0 for always full
 
     def write(self, frames: bytes) -> bool:
         """Write frames at the end of this turn; False when the connection takes none any more."""
@@ -285,7 +275,6 @@ class Outflow:
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.fd = -1  # it is closed next, and may be somebody else's then
         self._stop()
         self.transport = None
         self._hub.closing.discard(self)
