@@ -33,18 +33,18 @@ def configure(*, level: str, readable: bool, stream: TextIO | None = None) -> No
     atexit.register(lines.write)
 
 
-class _JsonLogger:
-    """Does what structlog does for any processors, for the one that we have: each connection logs two lines."""
+class _JsonLogger(structlog.BoundLoggerBase):
+    """Does at less cost what structlog does for any processors, for the one that we have: each connection logs two
+    lines."""
 
-    _logger: "_Lines"
-    _context: dict[str, Any]
-
-    def _proxy_to_logger(self, method_name: str, event: str | None = None, **more: Any) -> None:
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, **more: Any) -> Any:
+        if self._processors != _ONLY_JSON:  # somebody has other plans, a test for example
+            return super()._proxy_to_logger(method_name, event, **more)
         if self._context:
             more = {**self._context, **more}
         if event is not None:
             more["event"] = event
-        getattr(self._logger, method_name)(_json_line(self._logger, method_name, more))
+        return getattr(self._logger, method_name)(_json_line(self._logger, method_name, more))
 
 
 class _Lines:
@@ -98,3 +98,4 @@ def _json_line(logger: Any, method: str, event: structlog.typing.EventDict) -> s
 
 
 _PATIENT = structlog.processors.JSONRenderer()
+_ONLY_JSON = [_json_line]

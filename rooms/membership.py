@@ -87,7 +87,7 @@ class Membership:
         return self._rooms_of.get(sid, _NOBODY)
 
     def members(self, room: str) -> Set[str]:
-        """The connections in a room: a view that may be live, copy it before changing memberships."""
+        """The connections in a room: a view for now, which may be live. Copy it before changing memberships."""
         members = self._members.get(room)
         if members is None:
             return _NOBODY
@@ -97,7 +97,7 @@ class Membership:
         return room in self._rooms_of.get(sid, _NOBODY)
 
     def union(self, rooms: Collection[str]) -> Set[str]:
-        """The connections in any of `rooms`, each once: a view like `members`."""
+        """The connections in any of `rooms`, each once, room by room: a view like `members`."""
         if len(rooms) == 1:
             [room] = rooms
             return self.members(room)

@@ -54,6 +54,13 @@ def test_a_logger_may_be_bound_to_values(stream: Stream) -> None:
     assert (line["event"], line["user"], line["number"]) == ("door opened", "7", 2)
 
 
+def test_lines_can_be_captured(stream: Stream) -> None:
+    with structlog.testing.capture_logs() as lines:
+        structlog.get_logger().info("door opened", user="7")
+    assert lines == [{"event": "door opened", "user": "7", "log_level": "info"}]
+    assert stream.getvalue() == ""
+
+
 def test_what_is_below_the_level_is_not_written(stream: Stream) -> None:
     structlog.get_logger().debug("a detail")
     assert stream.getvalue() == ""

@@ -181,8 +181,8 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         return [sid, *sorted(self._known(namespace).rooms(sid))]
 
     def targets(self, namespace: str, room: Any, skip_sid: Any = None) -> Collection[str]:
-        """Return the sids of one sid, one room, a list of either, or everybody (None), each once and in the order in
-        which they came. Unknown ones are nobody.
+        """Return the sids of one sid, one room, a list of either, or everybody (None), each once. Unknown ones are
+        nobody.
 
         Raises ValueError for an empty target.
         """
