@@ -31,9 +31,10 @@ async def notify(running: Running, title: str, **more: Any) -> Any:
 
 
 async def opened(running: Running, id: int = 7, **more: Any) -> Stream:
-    """Open a stream and wait until it is live: what comes before that is found by other means."""
+    """Open a stream and wait until it is live, and has been told what it missed."""
     stream = await running.stream(id, **more)
     await stream.hears("unread_count")
+    await until(lambda: not running.parts.services.errands._running, what="the end of what was missed")
     await running.call("POST", "/api/publish", by=ADMIN, json={"userId": id, "event": "are you there"})
     await stream.hears("are you there")
     return stream
