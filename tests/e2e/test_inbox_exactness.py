@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from realtime.store.base import CLAIM_SECONDS
 from tests.e2e.browser import Browser
 from tests.e2e.calls import Answer, call
 from tests.e2e.conftest import DatabaseOf
@@ -248,7 +249,12 @@ class TestOnMongo:
             socket.settle()
             relay.mend()
             wait_until(lambda: call("GET", f"{server.url}/readyz").status == 200, what="ready again", seconds=20)
-            assert notify(server, sender, userId=user, title="meanwhile", key="retry").status == 201
+            # The refused attempt may have claimed its key after all, when the database came back: for CLAIM_SECONDS.
+            wait_until(
+                lambda: notify(server, sender, userId=user, title="meanwhile", key="retry").status == 201,
+                what="the key is free again",
+                seconds=CLAIM_SECONDS + 10,
+            )
             titles = [change["notification"]["title"] for change in sync(server, token)["changes"]]
             assert titles == ["before", "meanwhile"]
             socket.shows("notification_count_updated", count=2)
