@@ -67,7 +67,7 @@ class Roster:
         entry = self._people.get(user)
         if entry is None or sid not in entry.sids:
             return
-        entry.sids = () if len(entry.sids) == 1 else tuple(other for other in entry.sids if other != sid)
+        entry.sids = tuple(other for other in entry.sids if other != sid)
         entry.last_seen = now
         if not entry.sids:
             entry.leaves_at = now + self._grace

@@ -192,9 +192,11 @@ class RoomManager(AsyncManager):  # type: ignore[misc]
         if room is None:
             sids = dict.fromkeys(membership.all())
         else:
-            names = [room] if isinstance(room, str) else list(room)
+            names = (room,) if isinstance(room, str) else tuple(room)
             sids = dict.fromkeys(membership.union(names))
-            sids.update(dict.fromkeys(name for name in names if self._is_sid(membership, name)))
+            for name in names:
+                if self._is_sid(membership, name):
+                    sids[name] = None
             if self._wanted:
                 sids.update(dict.fromkeys(self._wanting(namespace, set(names))))
         for skipped in (skip_sid,) if isinstance(skip_sid, str) else skip_sid or ():

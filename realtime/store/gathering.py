@@ -29,7 +29,6 @@ class Gathering(Generic[T, R]):
 
     def __init__(self, run: Run[T, R]) -> None:
         self._run = run
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._patient = False  # nobody waits for what waits
@@ -40,9 +39,7 @@ class Gathering(Generic[T, R]):
 
         `patient` says that nobody waits for the answer, unless by `settle`.
         """
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        loop = self._loop
+        loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
         self._waiting.append((request, answer))
         if self._timer is not None and self._patient and not patient:

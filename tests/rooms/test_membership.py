@@ -1,3 +1,5 @@
+from collections.abc import MutableSet
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,6 +162,14 @@ def test_a_union_holds_each_connection_once_and_no_rooms_hold_nobody() -> None:
     index = joined(s1="a b", s2="b", s3="c")
     assert index.union(["a", "b", "nowhere"]) == {"s1", "s2"}
     assert index.union([]) == set()
+
+
+@pytest.mark.parametrize("rooms", [["a"], ["a", "b"], ["nowhere"]])
+def test_nobody_can_change_the_index_by_what_it_returns(rooms: list[str]) -> None:
+    index = joined(s1="a", s2="a b", s3="c")
+    for view in (index.union(rooms), index.members(rooms[0]), index.all()):
+        assert not isinstance(view, MutableSet)
+    assert index.members("a") == {"s1", "s2"}
 
 
 def test_members_are_listed_in_the_order_in_which_they_came() -> None:
