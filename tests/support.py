@@ -247,6 +247,13 @@ class Running:
         self.clients.append(client)
         return client
 
+    async def write_down(self, *rooms: str) -> None:
+        """Have rooms of which it is stored at once who comes and who goes: an administrator is in them."""
+        admin = await self.connect(1, "admin")
+        await admin.ask("join_room", {"rooms": list(rooms)})
+        for room in rooms:
+            assert "user:1" in await self.parts.store.readers(f"room:{room}")
+
     async def plain(
         self,
         path: str,

@@ -69,6 +69,9 @@ class Channels:
         """Return the connections in a room."""
         return [session for channel in self._channels for session in channel.members(room)]
 
+    def has_members(self, room: str) -> bool:
+        return any(room in rooms for _, rooms in self._rooms)
+
     def room_names(self) -> set[str]:
         return {name for channel in self._channels for name in channel.membership.room_names()}
 

@@ -13,7 +13,7 @@ from realtime.publisher import Publisher
 from realtime.services.directory import ADMIN_AUDIENCE, Directory
 from realtime.services.entities import Actor, EntityService, Kind, Step
 from realtime.services.notifications import NotificationService
-from realtime.services.rooms import names_person
+from realtime.services.subscriptions import names_person
 from realtime.store.base import Store
 from rooms import names
 from rooms.policy import PUBLISHER_ROLES, Member

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -11,9 +10,10 @@ import structlog
 from realtime.clock import Clock
 from realtime.engine.channel import Session
 from realtime.engine.channels import Channels
-from realtime.errors import Code, RealtimeError, StoreUnavailable
-from realtime.models import JsonObject, MembershipChange, Principal, user_principal
+from realtime.errors import Code, RealtimeError
+from realtime.models import user_principal
 from realtime.services.directory import CountWatcher, Directory
+from realtime.services.subscriptions import ENTITY_KINDS, Subscriptions, audience_key, names_person
 from realtime.store.base import Store
 from rooms import names
 from rooms.membership import RoomLimit
@@ -23,7 +23,6 @@ from rooms.policy import STAFF, Decision, Member, auto_rooms, decide, decide_top
 log = structlog.get_logger(__name__)
 
 MAX_ROOMS_PER_CALL = 100
-AUDIENCE_PREFIX = "room:"
 ASK_AGAIN = 5
 
 
@@ -39,25 +38,6 @@ class Leavers(Protocol):
     """Told when a connection that goes on is no longer in a room."""
 
     def left_room(self, sid: str, room: str) -> None: ...
-
-
-ENTITY_KINDS = {"work_order_": "work_order", "ticket_": "ticket", "booking_": "booking"}
-NAME_FIELDS: Mapping[str, Sequence[str]] = {
-    "work_order": ("technician_id", "customer_id", "created_by"),
-    "ticket": ("technician_id", "customer_id", "created_by"),
-    "booking": ("userId", "ownerId", "created_by"),
-    "review": ("userId",),
-}
-"""The fields whose values name people: they may be in the row's room and read the row."""
-
-
-def people_of(kind: str, row: JsonObject | None) -> set[str]:
-    """Return the ids of everybody a row names."""
-    return {str(row[field]) for field in NAME_FIELDS[kind] if row.get(field) not in (None, "")} if row else set()
-
-
-def names_person(kind: str, row: JsonObject | None, user: str) -> bool:
-    return user in people_of(kind, row)
 
 
 class RoomService:
@@ -78,34 +58,19 @@ class RoomService:
         self._restricted = frozenset(map(names.topic, restricted))
         self._store = store
         self._directory = directory
-        self._clock = clock
+        self._subscriptions = Subscriptions(channels=channels, store=store, clock=clock)
         self._authority = authority
         self._leavers: list[Leavers] = []
-        self._counts: list[CountWatcher] = []
         self._losses = 0
 
     def tell(self, leavers: Leavers) -> None:
         self._leavers.append(leavers)
 
     def tell_counts(self, watcher: CountWatcher) -> None:
-        """Losing or gaining a room's audience may change how many unread rows a person sees."""
-        self._counts.append(watcher)
-
-    def _count_may_have_changed(self, user: str) -> None:
-        for watcher in self._counts:
-            watcher.mark(user_principal(user))
+        self._subscriptions.tell_counts(watcher)
 
     async def start(self) -> None:
-        """End the subscriptions of connections that a crash has ended; those of people named by a row go on."""
-        left = await self._store.open_memberships(AUDIENCE_PREFIX)
-        await self._store.change_memberships(
-            [
-                _closing(reader, names.parse(audience.removeprefix(AUDIENCE_PREFIX)))
-                for reader, audience in left
-                if audience != f"{AUDIENCE_PREFIX}{names.ADMIN_ROOM}"
-            ],
-            now=self._clock(),
-        )
+        await self._subscriptions.start()
 
     async def may_join(self, member: Member, room: Room, *, topics: bool = True) -> bool:
         """`topics` says whether it is asked about a place where topics are offered."""
@@ -143,7 +108,7 @@ class RoomService:
             raise RealtimeError(Code.ROOM_LIMIT, f"A connection may be in {membership.max_rooms} rooms")
         for room in entering:
             membership.enter(session.sid, room)
-        self._subscribe(session, sorted(entering))
+        self._subscriptions.begin(session, sorted(entering))
         return allowed, [name for name in rooms if name not in allowed]
 
     def unsubscribe(self, session: Session, topics: Sequence[str]) -> list[str]:
@@ -151,7 +116,7 @@ class RoomService:
         _check_number(topics)
         rooms = {name: parse_room(names.topic(name)) for name in topics}
         left = [room.name for room in rooms.values() if self._take_out(session, room.name)]
-        self._unsubscribe(session, left)
+        self._subscriptions.end(session, left)
         return list(rooms)
 
     async def _is_named(self, room: Room, user: str) -> bool:
@@ -191,7 +156,7 @@ class RoomService:
         if len({room.name for room in rooms} - membership.rooms(session.sid)) > membership.space(session.sid):
             raise RealtimeError(Code.ROOM_LIMIT, f"A connection may be in {membership.max_rooms} rooms")
         entered = [room.name for room in rooms if membership.enter(session.sid, room.name)]
-        self._subscribe(session, entered)
+        self._subscriptions.begin(session, entered)
         return [room.name for room in rooms]
 
     async def _authorised(self, session: Session, wanted: Sequence[object]) -> list[Room]:
@@ -212,7 +177,7 @@ class RoomService:
             if room.kind in ("user", "guest") and room.id == session.identity.id:
                 raise RealtimeError(Code.ROOM_FORBIDDEN, "The personal room cannot be left")
             if self._take_out(session, room.name):
-                self._unsubscribe(session, [room.name])
+                self._subscriptions.end(session, [room.name])
         return [room.name for room in rooms]
 
     def of(self, session: Session) -> list[str]:
@@ -225,65 +190,23 @@ class RoomService:
             raise RealtimeError(Code.ROOM_FORBIDDEN, f"Join {room.name} first")
         return room
 
-    def _subscribe(self, session: Session, rooms: Iterable[str]) -> None:
-        """From now on the person receives what is sent to the rooms' audiences."""
-        identity = session.identity
-        if identity.guest:
-            return
-        audiences = [f"{AUDIENCE_PREFIX}{name}" for name in names.chosen(rooms)]
-        self._change(session, [MembershipChange(identity.principal, audience, open=True) for audience in audiences])
-
-    def _unsubscribe(self, session: Session, rooms: Iterable[str]) -> None:
-        """End what being in rooms gave, unless another tab is there or the row names the person."""
-        identity = session.identity
-        if identity.guest:
-            return
-        left = [parse_room(name) for name in names.chosen(rooms) if not self._is_inside(identity.id, name)]
-        self._change(session, [_closing(identity.principal, room) for room in left])
-
-    def _change(self, session: Session, changes: Sequence[MembershipChange]) -> None:
-        """Nobody has to wait for the result: it comes before whatever the store is asked next."""
-        if changes:
-            asked = self._store.change_memberships(changes, now=self._clock())
-            asked.add_done_callback(functools.partial(self._changed, session, changes[0].open))
-
-    def _changed(self, session: Session, opened: bool, asked: "asyncio.Future[frozenset[Principal]]") -> None:
-        if asked.cancelled():
-            return
-        error = asked.exception()
-        if isinstance(error, StoreUnavailable):
-            log.warning("room subscription not stored: the database is not available", sid=session.sid, opened=opened)
-        elif error is not None:
-            log.error("room subscription not stored", sid=session.sid, opened=opened, exc_info=error)
-        elif asked.result() or not opened:
-            self._count_may_have_changed(session.identity.id)
-
     async def named(self, users: Iterable[str], room: str) -> None:
         """Subscribe people whom a row has begun to name: they receive what is sent to its room."""
-        for user in sorted(users):
-            await self._open(user_principal(user), user, room)
+        await self._subscriptions.named(users, room)
 
     async def no_longer_named(self, users: Iterable[str], room: str) -> None:
         """End what being named gave: staff keep what they received, others lose the right to it."""
-        audience = f"{AUDIENCE_PREFIX}{room}"
         for user in sorted(users):
             known = await self._directory.user(user)
-            if known is None or known.role not in STAFF:
-                await self._store.drop_membership(user_principal(user), audience)
-            elif not self._is_inside(user, room):
-                await self._store.close_membership(user_principal(user), audience, now=self._clock())
-            self._count_may_have_changed(user)
-
-    async def _open(self, principal: Principal, user: str, room: str) -> None:
-        if await self._store.open_membership(principal, f"{AUDIENCE_PREFIX}{room}", now=self._clock()):
-            self._count_may_have_changed(user)
+            if known is not None and known.role in STAFF:
+                await self._subscriptions.no_longer_named(user, room)
+            else:
+                await self._subscriptions.drop(user_principal(user), room)
+            self._subscriptions.count_may_have_changed(user_principal(user))
 
     def disconnected(self, session: Session, rooms: Iterable[str]) -> None:
         """End the subscriptions of a connection that is gone and was in `rooms`."""
-        self._unsubscribe(session, rooms)
-
-    def _is_inside(self, user: str, room: str) -> bool:
-        return self._channels.is_inside(user, room)
+        self._subscriptions.end(session, rooms)
 
     async def recheck_room(self, name: str) -> None:
         """Take out everybody who may no longer be in a room whose row has changed."""
@@ -297,7 +220,7 @@ class RoomService:
         try:
             await self._apply_role(user)
         finally:
-            self._count_may_have_changed(user)
+            self._subscriptions.count_may_have_changed(user_principal(user))
 
     async def _apply_role(self, user: str) -> None:
         sessions = self._channels.of_user(user)
@@ -307,10 +230,9 @@ class RoomService:
             return
         grants = frozenset(grant for session in sessions for grant in session.member.grants)
         member = Member(id=user, guest=False, roles=frozenset({known.role}), audience=known.role, grants=grants)
-        for audience in await self._store.audiences_of(user_principal(user), AUDIENCE_PREFIX):
-            room = names.parse(audience.removeprefix(AUDIENCE_PREFIX))
-            if not self._is_inside(user, room.name) and not await self.may_join(member, room):
-                await self._store.drop_membership(user_principal(user), audience)
+        for room in await self._subscriptions.held(user_principal(user)):
+            if not self._channels.is_inside(user, room.name) and not await self.may_join(member, room):
+                await self._subscriptions.drop(user_principal(user), room.name)
 
     async def reauthorise(self, *sessions: Session) -> None:
         """Recompute what connections may do.
@@ -327,6 +249,7 @@ class RoomService:
             rooms = [parse_room(name) for name in session.rooms]
             lost = [room for room in rooms if not self._allows(session, room)]
             for room in lost:
+                self._subscriptions.write_down(room.name)  # it goes on until it is known whether they may be inside
                 self._take_out(session, room.name)
             doubtful += [(session, room) for room in lost]
             self._enter_auto_rooms(session)
@@ -341,20 +264,31 @@ class RoomService:
 
     async def _settle(self, doubtful: Sequence[tuple[Session, Room]]) -> None:
         """Ask about connections in rooms that the rules alone do not grant, all at once."""
-        await asyncio.gather(*(self._settle_one(session, room) for session, room in doubtful))
+        with self._subscriptions.kept([room.name for _, room in doubtful]):
+            asked = (self._settle_one(session, room) for session, room in doubtful)
+            for failed in await asyncio.gather(*asked, return_exceptions=True):
+                if failed is not None:
+                    raise failed
 
     async def _settle_one(self, session: Session, room: Room) -> None:
-        if await self.may_join(session.member, room, topics=session.channel.offers_topics):
+        if await self._may_stay(session, room):
             try:
                 session.channel.membership.enter(session.sid, room.name)
             except (RoomLimit, KeyError):  # full, or gone while it was asked: its subscription ends as when it leaves
-                self._unsubscribe(session, [room.name])
+                self._subscriptions.end(session, [room.name])
             return
         self._take_out(session, room.name)
         log.info("websocket client taken out of a room", sid=session.sid, user=session.identity.id, room=room.name)
         if not session.identity.guest:
-            await self._store.drop_membership(session.identity.principal, f"{AUDIENCE_PREFIX}{room.name}")
-            self._count_may_have_changed(session.identity.id)
+            await self._subscriptions.drop(session.identity.principal, room.name)
+            self._subscriptions.count_may_have_changed(session.identity.principal)
+
+    async def _may_stay(self, session: Session, room: Room) -> bool:
+        try:
+            return await self.may_join(session.member, room, topics=session.channel.offers_topics)
+        except BaseException:
+            self._subscriptions.end(session, [room.name])  # unless it is inside
+            raise
 
     def _take_out(self, session: Session, name: str) -> bool:
         """Return whether the connection was in the room."""
@@ -369,14 +303,7 @@ def audience_of(room: Room) -> str:
     """Return the audience key of those who may be in a room. Raises INVALID_PAYLOAD for somebody's personal room."""
     if room.kind in ("user", "guest"):
         raise RealtimeError(Code.INVALID_PAYLOAD, "Name a person by userId, not by their room")
-    return f"role:{room.id}" if room.kind == "role" else f"{AUDIENCE_PREFIX}{room.name}"
-
-
-def _closing(reader: Principal, room: Room) -> MembershipChange:
-    """Return the end of a subscription, which goes on while the room's row names the reader."""
-    kind = ENTITY_KINDS.get(room.prefix)
-    row = None if kind is None else (kind, room.id)
-    return MembershipChange(reader, f"{AUDIENCE_PREFIX}{room.name}", open=False, unless_named=row)
+    return f"role:{room.id}" if room.kind == "role" else audience_key(room.name)
 
 
 def _forbidden(room: Room) -> RealtimeError:

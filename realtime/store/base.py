@@ -239,6 +239,19 @@ class InboxStore(Protocol):
         """
         ...
 
+    def ask_first(self, ask: Callable[[str], None]) -> bool:
+        """Offer to store memberships no sooner than something depends on them. Returns whether the store agrees.
+
+        If so it calls `ask` with an audience key before it stores a notification for it and before it tells who holds
+        it, and `ask` calls `change_memberships` for what is not stored. A store to which other processes publish does
+        not agree. A key that `waits_late` cannot be held back: whoever opens it sees rows of before.
+        """
+        ...
+
+    def waits_late(self, audience: str) -> bool:
+        """Whether there may be `late_join` rows for a key."""
+        ...
+
     async def drop_membership(self, reader: Principal, audience: str) -> None:
         """Take the key away: broadcasts seen only through it are hidden."""
         ...

@@ -95,6 +95,14 @@ class MongoMembership(MongoReaders):
     ) -> asyncio.Future[frozenset[Principal]]:
         return self._changes.add(changes)
 
+    def ask_first(self, ask: Callable[[str], None]) -> bool:
+        """Other processes may publish here."""
+        return False
+
+    def waits_late(self, audience: str) -> bool:
+        """Only the database knows."""
+        return True
+
     async def settle(self, concerns: Callable[[MembershipChange], bool], *, every_token: bool = False) -> None:
         """Let what is asked now come after the changes of memberships, and the tokens, that it depends on."""
         await self.settle_changes(concerns)

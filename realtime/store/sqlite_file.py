@@ -39,6 +39,11 @@ class DatabaseFile:
         self._exclusive = exclusive and not self.in_memory
         self._lock: int | None = None
 
+    @property
+    def serves_alone(self) -> bool:
+        """Whether nobody else serves this database: there may be a tool beside, which publishes nothing."""
+        return self.in_memory or self._exclusive
+
     def connect_writer(self) -> sqlite3.Connection:
         """Create or open the database and bring its schema up to date.
 

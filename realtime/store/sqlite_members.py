@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from realtime.models import MembershipChange, Principal, Retention, Seen, User, user_principal
+from realtime.models import MembershipChange, Principal, Retention, Seen, Target, User, user_principal
 from realtime.store import sqlite_directory as directory
 from realtime.store import sqlite_membership as membership
 from realtime.store.gathering import Gathering
@@ -25,6 +25,16 @@ class SqliteMembers(SqliteDatabase):
         self._looks = Gathering(self._look_at_users)
         self._tokens = Gathering(self._touch_users)
         self._changes = Gathering(self._change_memberships)
+        self._ask: Callable[[str], None] | None = None
+        self._late: set[str] = set()
+
+    async def open(self) -> None:
+        await super().open()
+        try:
+            self._late = await self._read(membership.late_audiences)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         self._hand_over()
@@ -55,7 +65,7 @@ class SqliteMembers(SqliteDatabase):
         return await self._read_for(user_principal(id), lambda db: directory.user(db, id))
 
     async def readers(self, audience: str) -> list[Principal]:
-        await self._settle(lambda change: change.audience == audience, every_token=is_role(audience))
+        await self._settle_audience(audience)
         return await self._read(lambda db: membership.readers(db, audience))
 
     async def open_membership(self, reader: Principal, audience: str, *, now: float) -> bool:
@@ -74,6 +84,23 @@ class SqliteMembers(SqliteDatabase):
     ) -> asyncio.Future[Sequence[frozenset[Principal]]]:
         return self._submit(lambda db: membership.change(db, calls))
 
+    def ask_first(self, ask: Callable[[str], None]) -> bool:
+        if not self._file.serves_alone:
+            return False
+        self._ask = ask
+        return True
+
+    def waits_late(self, audience: str) -> bool:
+        return audience in self._late or len(self._late) > membership.LATE_MAX
+
+    def _about_to_publish(self, target: Target) -> None:
+        if target.audience is None:
+            return
+        if self._ask is not None:
+            self._ask(target.audience)
+        if target.late_join:
+            self._late.add(target.audience)
+
     async def drop_membership(self, reader: Principal, audience: str) -> None:
         await self._write(lambda db: membership.drop(db, reader, audience))
 
@@ -89,6 +116,12 @@ class SqliteMembers(SqliteDatabase):
         """Let what is read now come after the changes of memberships that it depends on."""
         await self._tokens.settle(lambda token: every_token or any(map(concerns, memberships(token[0]))))
         await self._changes.settle(lambda changes: any(map(concerns, changes)))
+
+    async def _settle_audience(self, audience: str) -> None:
+        """Let what is read now come after everybody's coming to an audience and going from it."""
+        if self._ask is not None:
+            self._ask(audience)
+        await self._settle(lambda change: change.audience == audience, every_token=is_role(audience))
 
     async def _read_for(self, reader: Principal, work: Work[T]) -> T:
         """Read what depends on the reader's memberships."""

@@ -28,6 +28,9 @@ CHANGES_MAX = 1000
 STILL_OPEN = """FROM change CROSS JOIN membership AS m
     ON m.reader = change.reader AND m.audience = change.audience AND m.to_seq IS NULL"""
 
+LATE_MAX = 10_000
+"""Audiences that are known to have late-join rows; if there are more, any audience may have some."""
+
 # Late-join rows: those that can be seen, and those that a reader has to be told of when they leave.
 WAITING = """SELECT 1 FROM log
     WHERE audience = ? AND late_join = 1 AND retracted_at IS NULL AND swept_at IS NULL LIMIT 1"""
@@ -104,6 +107,12 @@ def change(db: sqlite3.Connection, calls: Sequence[Sequence[MembershipChange]]) 
 
 def _pieces(everything: Sequence[T]) -> Iterator[Sequence[T]]:
     return (everything[start : start + CHANGES_MAX] for start in range(0, len(everything), CHANGES_MAX))
+
+
+def late_audiences(db: sqlite3.Connection) -> set[str]:
+    """Return audiences that have late-join rows: all, or more than LATE_MAX."""
+    found = db.execute("SELECT DISTINCT audience FROM log WHERE late_join = 1 LIMIT ?", (LATE_MAX + 1,))
+    return {audience for (audience,) in found}
 
 
 def _late(db: sqlite3.Connection, audiences: Iterable[str]) -> set[str]:

@@ -8,7 +8,6 @@ from realtime.store import sqlite_drafts as drafts
 from realtime.store import sqlite_publish as publish
 from realtime.store.sqlite_members import SqliteMembers
 from realtime.store.sqlite_publish import Encoded
-from realtime.store.users import is_role
 
 
 class SqliteSending(SqliteMembers):
@@ -26,6 +25,8 @@ class SqliteSending(SqliteMembers):
         id: int | None = None,
     ) -> list[Stored]:
         message, most = Encoded.encode(content, sender), self._retention.max_rows
+        for target in targets:
+            self._about_to_publish(target)
         return await self._write(
             lambda db: publish.add(
                 db, targets, message, now=now, dedup_key=dedup_key, request=request, id=id, most=most
@@ -42,7 +43,8 @@ class SqliteSending(SqliteMembers):
         return await self._write(lambda db: broadcasts.retract(db, id, now=now))
 
     async def audience_size(self, target: Target, *, limit: int) -> tuple[int, list[Principal]]:
-        await self._settle(lambda change: change.audience == target.audience, every_token=is_role(target.audience))
+        if target.audience is not None:
+            await self._settle_audience(target.audience)
         return await self._read(lambda db: broadcasts.audience_size(db, target, limit=limit))
 
     async def add_drafts(
@@ -75,6 +77,9 @@ class SqliteSending(SqliteMembers):
 
     async def publish_draft(self, id: int, *, now: float) -> Stored | None:
         most = self._retention.max_rows
+        waiting = await self.draft(id)
+        if waiting is not None:
+            self._about_to_publish(waiting.target)
         return await self._write(lambda db: drafts.publish_draft(db, id, now=now, most=most))
 
     async def cancel_draft(self, id: int) -> bool:

@@ -164,6 +164,35 @@ async def test_subscription_ends_when_a_demoted_connection_goes_while_it_is_aske
     await backend.close()
 
 
+@pytest.mark.parametrize("another", [False, True], ids=["alone", "while another comes and goes"])
+async def test_what_is_sent_while_a_right_is_asked_about_is_received(starter: Starter, another: bool) -> None:
+    release, asked = asyncio.Event(), list[str]()
+    backend = await slow_authority(release, asked)
+    running = await starter(room_auth_url=str(backend.make_url("/rooms")), room_auth_secret="s3cret")
+    admin = bearer(1, "admin")
+
+    async def send(title: str) -> None:
+        sent = {"room": "ticket_1", "title": title, "message": "text"}
+        assert (await running.call("POST", "/api/notifications", by=admin, json=sent))[0] == 201
+
+    client = await running.connect(5, "manager")
+    await client.ask("join_room", "ticket_1")
+    patch = asyncio.create_task(running.call("PATCH", "/api/users/5", by=admin, json={"role": "user"}))
+    await until(lambda: asked)
+    if another:
+        other = await running.connect(6, "technician")
+        await other.ask("join_room", "ticket_1")
+        await other.ask("leave_room", "ticket_1")
+    await send("meanwhile")
+    release.set()
+    assert (await patch)[0] == 200
+    await client.ask("leave_room", "ticket_1")
+    await send("afterwards")
+    _, answer = await running.call("GET", "/api/notifications", by=bearer(5))
+    assert [row["title"] for row in answer["notifications"]] == ["meanwhile"]
+    await backend.close()
+
+
 async def test_refresh_with_the_same_role_asks_nobody(starter: Starter) -> None:
     release, asked = asyncio.Event(), list[str]()
     release.set()
@@ -191,6 +220,7 @@ async def test_failed_refresh_still_ends_with_its_token(
     assert answer["code"] == "INTERNAL"
     [sid] = running.parts.channel.sids_of_user("5")
     assert "ticket_1" not in running.parts.channel.membership.rooms(sid)
+    assert await running.parts.store.readers("room:ticket_1") == []
     clock.advance(61)
     await client.hears("token_expired")
 
@@ -223,6 +253,7 @@ async def test_tab_that_joins_while_another_leaves_keeps_receiving(
 ) -> None:
     one, two = await running.connect(3, "technician"), await running.connect(3, "technician")
     await one.ask("join_room", "ticket_1")
+    assert await running.parts.store.readers("room:ticket_1") == ["user:3"]
     reading, resume = asyncio.Event(), asyncio.Event()
     change = running.parts.store.change_memberships
 

@@ -270,6 +270,7 @@ async def test_a_row_that_stops_naming_somebody_while_they_are_subscribed_ends_t
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await two_work_orders(running)
+    await running.write_down("work_order_1", "work_order_2")
     held = Held(monkeypatch, running.parts.store, "change_memberships", answered=True)
     joining = asyncio.create_task(client.ask("join_room", {"rooms": ["work_order_1", "work_order_2"]}))
     await held.reached.wait()
@@ -286,6 +287,7 @@ async def test_a_role_that_is_lost_while_somebody_joins_keeps_them_out(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await running.connect(5, "technician")
+    await running.write_down("machine_1", "machine_2")
     held = Held(monkeypatch, running.parts.store, "change_memberships", answered=True)
     joining = asyncio.create_task(client.ask("join_room", {"rooms": ["machine_1", "machine_2"]}))
     await held.reached.wait()
@@ -305,6 +307,7 @@ async def test_one_tab_that_goes_takes_nothing_from_another_that_comes(
 ) -> None:
     one, two = [await running.connect(5, "technician") for _ in range(2)]
     await one.ask("join_room", "work_order_1")
+    assert await running.parts.store.readers("room:work_order_1") == ["user:5"]
     held = Held(monkeypatch, running.parts.store, "change_memberships", answered=True)
     [sid] = running.parts.channel.membership.members("work_order_1")
     leaving = one.ask("leave_room", "work_order_1") if way == "leaves" else running.parts.channel.dismiss(sid)

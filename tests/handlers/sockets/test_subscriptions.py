@@ -103,7 +103,8 @@ async def test_a_crowd_that_goes_ends_each_subscription_once(running: Running, c
     crowd = range(10, 40)
     clients = await asyncio.gather(*(running.connect(id, "technician") for id in crowd))
     await asyncio.gather(*(client.ask("join_room", {"rooms": ["work_order_1", "machine_1"]}) for client in clients))
-    assert len(await running.parts.store.readers(ROOM)) == len(crowd)
+    for room in (ROOM, "room:machine_1"):
+        assert len(await running.parts.store.readers(room)) == len(crowd)
     changes.clear()
     await dismiss_everybody(running)
     assert not any(change.open for change in changes)
@@ -120,6 +121,7 @@ async def test_another_tab_keeps_the_subscription_until_it_goes_too(
     tabs = [await running.connect(5, "technician") for _ in range(3)]
     for tab in tabs[:2]:
         await tab.ask("join_room", "work_order_1")
+    assert await running.parts.store.readers(ROOM) == ["user:5"]
     changes.clear()
     channel = running.parts.channel
     first, second = sorted(channel.membership.members("work_order_1"))
@@ -179,6 +181,8 @@ async def test_a_store_that_fails_when_somebody_comes_or_goes_is_logged_and_harm
     one, two = await running.connect(5, "technician"), await running.connect(6, "technician")
     for client in (one, two):
         await client.ask("join_room", "work_order_1")
+    await running.write_down("machine_2")
+    assert await running.parts.store.readers(ROOM) == ["user:5", "user:6"]
 
     def broken(*_: object, **__: object) -> Any:
         failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

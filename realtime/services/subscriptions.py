@@ -1,0 +1,190 @@
+"""Who receives what is sent to a room: whoever is inside, until they leave, and whom the room's row names.
+
+The store knows it as memberships of the room's audience key. Most rooms are never sent a notification, so where the
+store agrees nobody's coming and going is stored before it matters: the store asks before it depends on a room
+(`realtime.store.base.InboxStore.ask_first`), everybody inside is written down, and whoever comes and goes from then
+on, until the room is empty. In a room that is not written down nobody has received anything by being inside, so
+whatever ends the process loses nothing.
+"""
+
+import asyncio
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import structlog
+
+from realtime.clock import Clock
+from realtime.engine.channel import Session
+from realtime.engine.channels import Channels
+from realtime.errors import StoreUnavailable
+from realtime.models import JsonObject, MembershipChange, Principal, user_principal
+from realtime.services.directory import CountWatcher
+from realtime.store.base import Store
+from rooms import names
+from rooms.names import Room
+
+log = structlog.get_logger(__name__)
+
+AUDIENCE_PREFIX = "room:"
+ENTITY_KINDS = {"work_order_": "work_order", "ticket_": "ticket", "booking_": "booking"}
+NAME_FIELDS: Mapping[str, Sequence[str]] = {
+    "work_order": ("technician_id", "customer_id", "created_by"),
+    "ticket": ("technician_id", "customer_id", "created_by"),
+    "booking": ("userId", "ownerId", "created_by"),
+    "review": ("userId",),
+}
+"""The fields whose values name people: they may be in the row's room and read the row."""
+
+
+def people_of(kind: str, row: JsonObject | None) -> set[str]:
+    """Return the ids of everybody a row names."""
+    return {str(row[field]) for field in NAME_FIELDS[kind] if row.get(field) not in (None, "")} if row else set()
+
+
+def names_person(kind: str, row: JsonObject | None, user: str) -> bool:
+    return user in people_of(kind, row)
+
+
+def audience_key(room: str) -> str:
+    return f"{AUDIENCE_PREFIX}{room}"
+
+
+class Subscriptions:
+    """Guests have none: they read no inbox of rooms."""
+
+    def __init__(self, *, channels: Channels, store: Store, clock: Clock) -> None:
+        self._channels = channels
+        self._store = store
+        self._clock = clock
+        self._counts: list[CountWatcher] = []
+        self._written: set[str] = set()
+        self._kept: Counter[str] = Counter()
+        self._waits = store.ask_first(self._asked)
+
+    def tell_counts(self, watcher: CountWatcher) -> None:
+        """Losing or gaining a room's audience may change how many unread rows a person sees."""
+        self._counts.append(watcher)
+
+    def count_may_have_changed(self, *readers: Principal) -> None:
+        for watcher in self._counts:
+            watcher.mark(*readers)
+
+    async def start(self) -> None:
+        """End the subscriptions of connections that a crash has ended; those of people named by a row go on."""
+        left = await self._store.open_memberships(AUDIENCE_PREFIX)
+        await self._store.change_memberships(
+            [
+                _closing(reader, names.parse(audience.removeprefix(AUDIENCE_PREFIX)))
+                for reader, audience in left
+                if audience != audience_key(names.ADMIN_ROOM)
+            ],
+            now=self._clock(),
+        )
+
+    def begin(self, session: Session, rooms: Iterable[str]) -> None:
+        """From now on the person receives what is sent to rooms that the connection has entered."""
+        identity = session.identity
+        if identity.guest:
+            return
+        opening = []
+        for name in names.chosen(rooms):
+            if not self._waits or name in self._written:
+                opening.append(_opening(identity.principal, name))
+            elif self._store.waits_late(audience_key(name)):
+                self.write_down(name)
+        self._change(opening, sid=session.sid)
+
+    def end(self, session: Session, rooms: Iterable[str]) -> None:
+        """End what being in rooms gave, now that the connection has left them.
+
+        It goes on while another tab is there, or the row names the person.
+        """
+        left = self._written.intersection(rooms) if self._waits else names.chosen(rooms)
+        identity = session.identity
+        if not identity.guest:
+            gone = [name for name in left if not self._channels.is_inside(identity.id, name)]
+            self._change([_closing(identity.principal, names.parse(name)) for name in gone], sid=session.sid)
+        self._forget_empty(left)
+
+    def write_down(self, room: str) -> None:
+        """Store who is inside, and from now on who comes and goes."""
+        if not self._waits or room in self._written or not names.chosen([room]):
+            return
+        readers = [s.identity.principal for s in self._channels.members(room) if not s.identity.guest]
+        if readers:
+            self._written.add(room)
+            self._change([_opening(reader, room) for reader in dict.fromkeys(readers)], room=room)
+
+    @contextmanager
+    def kept(self, rooms: Sequence[str]) -> Iterator[None]:
+        """Meanwhile what is written down stays so, also of rooms that are empty: people may come back to them."""
+        self._kept.update(rooms)
+        try:
+            yield
+        finally:
+            self._kept.subtract(rooms)
+            self._kept = +self._kept
+            self._forget_empty(rooms)
+
+    def _asked(self, audience: str) -> None:
+        if audience.startswith(AUDIENCE_PREFIX):
+            self.write_down(audience.removeprefix(AUDIENCE_PREFIX))
+
+    def _forget_empty(self, rooms: Iterable[str]) -> None:
+        """A room that somebody enters later begins anew."""
+        empty = [name for name in rooms if not self._channels.has_members(name) and name not in self._kept]
+        self._written.difference_update(empty)
+
+    async def named(self, users: Iterable[str], room: str) -> None:
+        """Subscribe people whom a row has begun to name, inside or not."""
+        for user in sorted(users):
+            reader = user_principal(user)
+            if await self._store.open_membership(reader, audience_key(room), now=self._clock()):
+                self.count_may_have_changed(reader)
+
+    async def no_longer_named(self, user: str, room: str) -> None:
+        """End what being named gave, and leave what was received."""
+        if self._channels.is_inside(user, room):
+            self.write_down(room)  # so that it ends when they leave
+        else:
+            await self._store.close_membership(user_principal(user), audience_key(room), now=self._clock())
+
+    async def drop(self, reader: Principal, room: str) -> None:
+        """Take away what was received, too."""
+        self._forget_empty([room])
+        await self._store.drop_membership(reader, audience_key(room))
+
+    async def held(self, reader: Principal) -> list[Room]:
+        """Return the rooms of which a reader has, or had, what is sent to them."""
+        audiences = await self._store.audiences_of(reader, AUDIENCE_PREFIX)
+        return [names.parse(audience.removeprefix(AUDIENCE_PREFIX)) for audience in audiences]
+
+    def _change(self, changes: Sequence[MembershipChange], **about: str) -> None:
+        """Nobody has to wait for the result: it comes before whatever the store is asked next."""
+        if changes:
+            asked = self._store.change_memberships(changes, now=self._clock())
+            asked.add_done_callback(functools.partial(self._changed, {**about, "opened": changes[0].open}))
+
+    def _changed(self, about: Mapping[str, object], asked: "asyncio.Future[frozenset[Principal]]") -> None:
+        if asked.cancelled():
+            return
+        error = asked.exception()
+        if isinstance(error, StoreUnavailable):
+            log.warning("room subscription not stored: the database is not available", **about)
+        elif error is not None:
+            log.error("room subscription not stored", **about, exc_info=error)
+        else:
+            self.count_may_have_changed(*asked.result())
+
+
+def _opening(reader: Principal, room: str) -> MembershipChange:
+    return MembershipChange(reader, audience_key(room), open=True)
+
+
+def _closing(reader: Principal, room: Room) -> MembershipChange:
+    """Return the end of a subscription, which goes on while the room's row names the reader."""
+    kind = ENTITY_KINDS.get(room.prefix)
+    row = None if kind is None else (kind, room.id)
+    return MembershipChange(reader, audience_key(room.name), open=False, unless_named=row)
