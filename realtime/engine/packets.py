@@ -42,6 +42,24 @@ _HEAD = re.compile(r"([0-6])(?:([0-9]{1,2})-)?(?:(/[^,]*),?)?([0-9]*)")
 
 def decode(text: str) -> tuple[Packet, int]:
     """Return a packet and how many binary attachments follow it. Raises BadPacket."""
+    packet = _usual(text)
+    return decode_any(text) if packet is None else (packet, 0)
+
+
+def _usual(text: str) -> Packet | None:
+    """Decode what most packets are, an event or a goodbye in the default namespace; None when it is anything else."""
+    if text == "1":
+        return Packet(DISCONNECT)
+    start = text.find("[")
+    id = text[1:start]
+    if start < 1 or text[0] != "2" or (id and not (id.isascii() and id.isdigit() and len(id) <= MAX_ID_DIGITS)):
+        return None
+    data = _json(text[start:])
+    return Packet(EVENT, "/", int(id) if id else None, data) if data and type(data[0]) is str else None
+
+
+def decode_any(text: str) -> tuple[Packet, int]:
+    """As `decode`, of every packet."""
     head = _HEAD.match(text)
     if head is None:
         raise BadPacket("unknown packet type")
@@ -83,7 +101,7 @@ def _checked(packet: Packet) -> Packet:
     """Check that the data has the form that its type demands."""
     kind, data = packet.type, packet.data
     if kind in (EVENT, BINARY_EVENT):
-        good = isinstance(data, list) and len(data) > 0 and isinstance(data[0], str | int)
+        good = isinstance(data, list) and len(data) > 0 and isinstance(data[0], (str, int))
     elif kind in (ACK, BINARY_ACK):
         good = isinstance(data, list)
     elif kind == CONNECT:

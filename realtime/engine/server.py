@@ -247,7 +247,7 @@ class RealtimeServer(socketio.AsyncServer):  # type: ignore[misc]
             result = _refusal(Code.UNKNOWN_EVENT, "That event name is reserved")
         else:
             result = self._result(session, packet.namespace, name, (sid, *args))
-        if asyncio.iscoroutine(result):
+        if type(result) is not dict and asyncio.iscoroutine(result):
             return self._await_event(session, sid, packet, result)
         self._answer(session, sid, packet, result)
         return None

@@ -175,10 +175,12 @@ class PresenceService:
         """Take out people whose grace is over, tell the audiences, store when they were last seen."""
         now = self._clock()
         diff, entries = self._roster.expire(now)
+        heard = not self._nobody_hears
         for user in diff.offline:
             person = self._people.pop(user)
-            self._announce(WentOffline(now, person), Audience.all_users(without=person.id))
-            self._tell_admins(person, entries[user].actions)
+            if heard:
+                self._announce(WentOffline(now, person), Audience.all_users(without=person.id))
+                self._tell_admins(person, entries[user].actions)
             self._shared.pop(user, None)
         if entries:
             await self._store_last_seen(entries)

@@ -1,7 +1,9 @@
 """What is a Socket.IO packet and what is not."""
 
+from collections.abc import Callable
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from socketio import packet as sio_packet
 
@@ -20,6 +22,7 @@ from realtime.engine.packets import (
     BadPacket,
     Packet,
     decode,
+    decode_any,
     encode,
 )
 
@@ -63,8 +66,32 @@ def test_whatever_is_not_exactly_a_packet_is_refused(text: str) -> None:
         decode(text)
 
 
+TEXTS = st.text() | st.from_regex(r"[0-6][0-9-]{0,3}(/[a-z]{0,3},?)?[0-9]{0,3}[\[{\"].{0,20}", fullmatch=True)
+EVENTS = st.from_regex(
+    r'2[0-9\u0661\u00b2/,-]{0,18}\[("[a-z]{0,2}"|[0-9]|\[)(,[{\["0-9a-z:]{0,4}[\]}]{0,2})?\]?', fullmatch=True
+)
+
+
+def outcome(read: Callable[[str], tuple[Packet, int]], text: str) -> object:
+    try:
+        return read(text)
+    except BadPacket as error:
+        return str(error)
+
+
 @settings(deadline=None, max_examples=500)
-@given(st.text() | st.from_regex(r"[0-6][0-9-]{0,3}(/[a-z]{0,3},?)?[0-9]{0,3}[\[{\"].{0,20}", fullmatch=True))
+@given(TEXTS | EVENTS)
+@example("1")
+@example("1[]")
+@example("2")
+@example("12[")
+@example('3["a"]')
+def test_usual_packets_are_read_as_all_others(text: str) -> None:
+    assert outcome(decode, text) == outcome(decode_any, text)
+
+
+@settings(deadline=None, max_examples=500)
+@given(TEXTS)
 def test_any_text_is_a_packet_or_refused(text: str) -> None:
     try:
         packet, attachments = decode(text)
