@@ -201,8 +201,7 @@ class EntityService:
         room = self.kind.room(str(row["id"]))
         before, after = people_of(self.kind.name, change.old), people_of(self.kind.name, change.new)
         try:
-            await self._rooms.named(after - before, room)
-            await self._rooms.no_longer_named(before - after, room)
+            await self._rooms.follow_names(before, after, room)
         finally:
             if before - after:
                 await self._rooms.recheck_room(room)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
 import structlog
@@ -190,13 +190,16 @@ class RoomService:
             raise RealtimeError(Code.ROOM_FORBIDDEN, f"Join {room.name} first")
         return room
 
-    async def named(self, users: Iterable[str], room: str) -> None:
-        """Subscribe people whom a row has begun to name: they receive what is sent to its room."""
-        await self._subscriptions.named(users, room)
+    async def follow_names(self, before: Set[str], after: Set[str], room: str) -> None:
+        """Follow a row that named other people before.
 
-    async def no_longer_named(self, users: Iterable[str], room: str) -> None:
-        """End what being named gave: staff keep what they received, others lose the right to it."""
-        for user in sorted(users):
+        Whom it names now is subscribed: they receive what is sent to its room. For the others that ends: staff keep
+        what they received, others lose the right to it.
+        """
+        if before - after:
+            self._subscriptions.write_down(room)  # nobody who is inside is subscribed later, and it ends as they leave
+        await self._subscriptions.named(after - before, room)
+        for user in sorted(before - after):
             known = await self._directory.user(user)
             if known is not None and known.role in STAFF:
                 await self._subscriptions.no_longer_named(user, room)

@@ -4,7 +4,8 @@ The store knows it as memberships of the room's audience key. Most rooms are nev
 store agrees nobody's coming and going is stored before it matters: the store asks before it depends on a room
 (`realtime.store.base.InboxStore.ask_first`), everybody inside is written down, and whoever comes and goes from then
 on, until the room is empty. In a room that is not written down nobody has received anything by being inside, so
-whatever ends the process loses nothing.
+whatever ends the process loses nothing. What could not be stored is tried again when the store asks next, and what it
+asks for waits for that.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
@@ -59,7 +61,13 @@ class Subscriptions:
         self._store = store
         self._clock = clock
         self._counts: list[CountWatcher] = []
-        self._written: set[str] = set()
+        self._written: dict[str, asyncio.Future[frozenset[Principal]] | None] = {}
+        """Rooms of which it is stored who comes and goes. None: of everybody inside; or what is about to make it so,
+        or has failed to."""
+
+        self._unended: dict[str, set[Principal]] = {}
+        """Whose end in a room could not be stored."""
+
         self._kept: Counter[str] = Counter()
         self._waits = store.ask_first(self._asked)
 
@@ -76,7 +84,7 @@ class Subscriptions:
         left = await self._store.open_memberships(AUDIENCE_PREFIX)
         await self._store.change_memberships(
             [
-                _closing(reader, names.parse(audience.removeprefix(AUDIENCE_PREFIX)))
+                _closing(reader, audience.removeprefix(AUDIENCE_PREFIX))
                 for reader, audience in left
                 if audience != audience_key(names.ADMIN_ROOM)
             ],
@@ -91,31 +99,50 @@ class Subscriptions:
         opening = []
         for name in names.chosen(rooms):
             if not self._waits or name in self._written:
-                opening.append(_opening(identity.principal, name))
+                opening.append(MembershipChange(identity.principal, audience_key(name), open=True))
             elif self._store.waits_late(audience_key(name)):
                 self.write_down(name)
-        self._change(opening, sid=session.sid)
+        self._change(opening, session)
 
     def end(self, session: Session, rooms: Iterable[str]) -> None:
         """End what being in rooms gave, now that the connection has left them.
 
         It goes on while another tab is there, or the row names the person.
         """
-        left = self._written.intersection(rooms) if self._waits else names.chosen(rooms)
-        identity = session.identity
+        left, identity = names.chosen(rooms), session.identity
         if not identity.guest:
             gone = [name for name in left if not self._channels.is_inside(identity.id, name)]
-            self._change([_closing(identity.principal, names.parse(name)) for name in gone], sid=session.sid)
-        self._forget_empty(left)
+            stored = [name for name in gone if not self._waits or name in self._written]
+            self._change([_closing(identity.principal, name) for name in stored], session)
+            if gone and not stored:
+                self.count_may_have_changed(identity.principal)
+        if self._written:
+            self._forget_empty(left)
 
-    def write_down(self, room: str) -> None:
-        """Store who is inside, and from now on who comes and goes."""
-        if not self._waits or room in self._written or not names.chosen([room]):
-            return
-        readers = [s.identity.principal for s in self._channels.members(room) if not s.identity.guest]
-        if readers:
-            self._written.add(room)
-            self._change([_opening(reader, room) for reader in dict.fromkeys(readers)], room=room)
+    def write_down(self, room: str) -> asyncio.Future[frozenset[Principal]] | None:
+        """Store who is inside, and from now on who comes and goes.
+
+        Returns what everybody's being stored depends on; None when nobody has to be. Failures are logged.
+        """
+        if not self._waits or not names.chosen([room]):
+            return None
+        known = room in self._written
+        writing = self._written.get(room)
+        if known and (writing is None or not writing.done()):
+            return writing
+        readers = {s.identity.principal: None for s in self._channels.members(room) if not s.identity.guest}
+        if not readers:
+            return None
+        asked = self._store.open_memberships_of(audience_key(room), list(readers), now=self._clock())
+        self._written[room] = asked
+        asked.add_done_callback(functools.partial(self._wrote_down, room))
+        return asked
+
+    def _wrote_down(self, room: str, asked: asyncio.Future[frozenset[Principal]]) -> None:
+        if not _failed(asked, room=room, opened=True):
+            if self._written.get(room) is asked:
+                self._written[room] = None
+            self.count_may_have_changed(*asked.result())
 
     @contextmanager
     def kept(self, rooms: Sequence[str]) -> Iterator[None]:
@@ -128,14 +155,27 @@ class Subscriptions:
             self._kept = +self._kept
             self._forget_empty(rooms)
 
-    def _asked(self, audience: str) -> None:
-        if audience.startswith(AUDIENCE_PREFIX):
-            self.write_down(audience.removeprefix(AUDIENCE_PREFIX))
+    def _asked(self, audience: str) -> asyncio.Future[Any] | None:
+        """Somebody is about to depend on who holds an audience."""
+        if not audience.startswith(AUDIENCE_PREFIX):
+            return None
+        room = audience.removeprefix(AUDIENCE_PREFIX)
+        ending, writing = self._end_again(room), self.write_down(room)
+        if ending is None or writing is None:
+            return ending or writing
+        return asyncio.gather(ending, writing)
+
+    def _end_again(self, room: str) -> asyncio.Future[frozenset[Principal]] | None:
+        """End what could not be ended when people left."""
+        readers = self._unended.pop(room, None)
+        gone = [one for one in readers or () if not self._channels.is_inside(one.partition(":")[2], room)]
+        return self._change([_closing(reader, room) for reader in gone], None)
 
     def _forget_empty(self, rooms: Iterable[str]) -> None:
         """A room that somebody enters later begins anew."""
-        empty = [name for name in rooms if not self._channels.has_members(name) and name not in self._kept]
-        self._written.difference_update(empty)
+        for name in rooms:
+            if name in self._written and name not in self._kept and not self._channels.has_members(name):
+                del self._written[name]
 
     async def named(self, users: Iterable[str], room: str) -> None:
         """Subscribe people whom a row has begun to name, inside or not."""
@@ -146,9 +186,7 @@ class Subscriptions:
 
     async def no_longer_named(self, user: str, room: str) -> None:
         """End what being named gave, and leave what was received."""
-        if self._channels.is_inside(user, room):
-            self.write_down(room)  # so that it ends when they leave
-        else:
+        if not self._channels.is_inside(user, room):
             await self._store.close_membership(user_principal(user), audience_key(room), now=self._clock())
 
     async def drop(self, reader: Principal, room: str) -> None:
@@ -161,30 +199,47 @@ class Subscriptions:
         audiences = await self._store.audiences_of(reader, AUDIENCE_PREFIX)
         return [names.parse(audience.removeprefix(AUDIENCE_PREFIX)) for audience in audiences]
 
-    def _change(self, changes: Sequence[MembershipChange], **about: str) -> None:
+    def _change(
+        self, changes: Sequence[MembershipChange], session: Session | None
+    ) -> asyncio.Future[frozenset[Principal]] | None:
         """Nobody has to wait for the result: it comes before whatever the store is asked next."""
-        if changes:
-            asked = self._store.change_memberships(changes, now=self._clock())
-            asked.add_done_callback(functools.partial(self._changed, {**about, "opened": changes[0].open}))
+        if not changes:
+            return None
+        asked = self._store.change_memberships(changes, now=self._clock())
+        asked.add_done_callback(functools.partial(self._changed, changes, session.sid if session else ""))
+        return asked
 
-    def _changed(self, about: Mapping[str, object], asked: "asyncio.Future[frozenset[Principal]]") -> None:
-        if asked.cancelled():
-            return
-        error = asked.exception()
-        if isinstance(error, StoreUnavailable):
-            log.warning("room subscription not stored: the database is not available", **about)
-        elif error is not None:
-            log.error("room subscription not stored", **about, exc_info=error)
-        else:
-            self.count_may_have_changed(*asked.result())
+    def _changed(
+        self, changes: Sequence[MembershipChange], sid: str, asked: asyncio.Future[frozenset[Principal]]
+    ) -> None:
+        """What could not be stored is stored when somebody depends on it; without a store that asks, it is lost."""
+        opened = changes[0].open
+        if not _failed(asked, sid=sid, opened=opened):
+            self.count_may_have_changed(*(asked.result() if opened else {change.reader for change in changes}))
+        elif self._waits:
+            for change in changes:
+                room = change.audience.removeprefix(AUDIENCE_PREFIX)
+                if not opened:
+                    self._unended.setdefault(room, set()).add(change.reader)
+                elif room in self._written:
+                    self._written[room] = asked
 
 
-def _opening(reader: Principal, room: str) -> MembershipChange:
-    return MembershipChange(reader, audience_key(room), open=True)
+def _failed(asked: asyncio.Future[frozenset[Principal]], **about: object) -> bool:
+    """Log why a change was not stored."""
+    if asked.cancelled():
+        return True
+    error = asked.exception()
+    if isinstance(error, StoreUnavailable):
+        log.warning("room subscription not stored: the database is not available", **about)
+    elif error is not None:
+        log.error("room subscription not stored", **about, exc_info=error)
+    return error is not None
 
 
-def _closing(reader: Principal, room: Room) -> MembershipChange:
+def _closing(reader: Principal, room: str) -> MembershipChange:
     """Return the end of a subscription, which goes on while the room's row names the reader."""
-    kind = ENTITY_KINDS.get(room.prefix)
-    row = None if kind is None else (kind, room.id)
-    return MembershipChange(reader, audience_key(room.name), open=False, unless_named=row)
+    parsed = names.parse(room)
+    kind = ENTITY_KINDS.get(parsed.prefix)
+    row = None if kind is None else (kind, parsed.id)
+    return MembershipChange(reader, audience_key(room), open=False, unless_named=row)

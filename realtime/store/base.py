@@ -18,7 +18,7 @@ Rules for every implementation (tests/conformance/ proves them):
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from realtime.models import (
     Change,
@@ -239,12 +239,19 @@ class InboxStore(Protocol):
         """
         ...
 
-    def ask_first(self, ask: Callable[[str], None]) -> bool:
+    def open_memberships_of(
+        self, audience: str, readers: Sequence[Principal], *, now: float
+    ) -> Future[frozenset[Principal]]:
+        """As `change_memberships`, opening one key for many readers; somebody waits for it."""
+        ...
+
+    def ask_first(self, ask: Callable[[str], Future[Any] | None]) -> bool:
         """Offer to store memberships no sooner than something depends on them. Returns whether the store agrees.
 
-        If so it calls `ask` with an audience key before it stores a notification for it and before it tells who holds
-        it, and `ask` calls `change_memberships` for what is not stored. A store to which other processes publish does
-        not agree. A key that `waits_late` cannot be held back: whoever opens it sees rows of before.
+        If so `add`, `publish_draft`, `readers` and `audience_size` call `ask` with an audience key first. It has what
+        is not stored yet stored, and returns what has to succeed before they go on; when that fails they fail, too.
+        A store to which other processes publish does not agree. A key that `waits_late` cannot be held back: whoever
+        opens it sees rows of before.
         """
         ...
 

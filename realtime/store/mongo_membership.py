@@ -95,7 +95,12 @@ class MongoMembership(MongoReaders):
     ) -> asyncio.Future[frozenset[Principal]]:
         return self._changes.add(changes)
 
-    def ask_first(self, ask: Callable[[str], None]) -> bool:
+    def open_memberships_of(
+        self, audience: str, readers: Sequence[Principal], *, now: float
+    ) -> asyncio.Future[frozenset[Principal]]:
+        return self.change_memberships([MembershipChange(reader, audience, open=True) for reader in readers], now=now)
+
+    def ask_first(self, ask: Callable[[str], asyncio.Future[Any] | None]) -> bool:
         """Other processes may publish here."""
         return False
 

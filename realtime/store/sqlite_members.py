@@ -4,8 +4,9 @@ after them."""
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from realtime.errors import StoreUnavailable
 from realtime.models import MembershipChange, Principal, Retention, Seen, Target, User, user_principal
 from realtime.store import sqlite_directory as directory
 from realtime.store import sqlite_membership as membership
@@ -25,8 +26,9 @@ class SqliteMembers(SqliteDatabase):
         self._looks = Gathering(self._look_at_users)
         self._tokens = Gathering(self._touch_users)
         self._changes = Gathering(self._change_memberships)
-        self._ask: Callable[[str], None] | None = None
+        self._ask: Callable[[str], asyncio.Future[Any] | None] | None = None
         self._late: set[str] = set()
+        self._opening: set[asyncio.Future[frozenset[Principal]]] = set()
 
     async def open(self) -> None:
         await super().open()
@@ -84,7 +86,20 @@ class SqliteMembers(SqliteDatabase):
     ) -> asyncio.Future[Sequence[frozenset[Principal]]]:
         return self._submit(lambda db: membership.change(db, calls))
 
-    def ask_first(self, ask: Callable[[str], None]) -> bool:
+    def open_memberships_of(
+        self, audience: str, readers: Sequence[Principal], *, now: float
+    ) -> asyncio.Future[frozenset[Principal]]:
+        self._hand_over()
+        try:
+            asked = self._submit(lambda db: membership.open_all(db, audience, readers))
+        except StoreUnavailable as error:
+            asked = asyncio.get_running_loop().create_future()
+            asked.set_exception(error)
+        self._opening.add(asked)
+        asked.add_done_callback(self._opening.discard)
+        return asked
+
+    def ask_first(self, ask: Callable[[str], asyncio.Future[Any] | None]) -> bool:
         if not self._file.serves_alone:
             return False
         self._ask = ask
@@ -93,13 +108,21 @@ class SqliteMembers(SqliteDatabase):
     def waits_late(self, audience: str) -> bool:
         return audience in self._late or len(self._late) > membership.LATE_MAX
 
-    def _about_to_publish(self, target: Target) -> None:
-        if target.audience is None:
+    async def _ask_about(self, *audiences: str) -> None:
+        """Return when it is stored who holds audiences, without giving way any more. Raises what storing raises."""
+        if self._ask is None:
             return
-        if self._ask is not None:
-            self._ask(target.audience)
-        if target.late_join:
-            self._late.add(target.audience)
+        while asked := [future for audience in audiences if (future := self._ask(audience)) is not None]:
+            self._hand_over()
+            await asyncio.wait(asked)
+            for future in asked:
+                future.result()
+
+    async def _about_to_publish(self, targets: Sequence[Target]) -> None:
+        await self._ask_about(*dict.fromkeys(target.audience for target in targets if target.audience is not None))
+        for target in targets:
+            if target.late_join and target.audience is not None and len(self._late) <= membership.LATE_MAX:
+                self._late.add(target.audience)
 
     async def drop_membership(self, reader: Principal, audience: str) -> None:
         await self._write(lambda db: membership.drop(db, reader, audience))
@@ -116,11 +139,12 @@ class SqliteMembers(SqliteDatabase):
         """Let what is read now come after the changes of memberships that it depends on."""
         await self._tokens.settle(lambda token: every_token or any(map(concerns, memberships(token[0]))))
         await self._changes.settle(lambda changes: any(map(concerns, changes)))
+        if self._opening:
+            await asyncio.wait(self._opening)
 
     async def _settle_audience(self, audience: str) -> None:
         """Let what is read now come after everybody's coming to an audience and going from it."""
-        if self._ask is not None:
-            self._ask(audience)
+        await self._ask_about(audience)
         await self._settle(lambda change: change.audience == audience, every_token=is_role(audience))
 
     async def _read_for(self, reader: Principal, work: Work[T]) -> T:

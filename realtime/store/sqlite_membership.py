@@ -105,6 +105,16 @@ def change(db: sqlite3.Connection, calls: Sequence[Sequence[MembershipChange]]) 
     return [frozenset(one.reader for one in call if (one.reader, one.audience) in told) for call in calls]
 
 
+def open_all(db: sqlite3.Connection, audience: str, readers: Sequence[Principal]) -> frozenset[Principal]:
+    """As `open_`, for many readers. Returns those for whom late-join rows have become visible."""
+    late = {audience} if db.execute(WAITING, (audience,)).fetchone() else set()
+    stirred: set[Key] = set()
+    for some in _pieces(readers):
+        stirred |= _open_some(db, [(reader, audience) for reader in some], late)
+    _stir(db, stirred)
+    return frozenset(reader for reader, _ in stirred)
+
+
 def _pieces(everything: Sequence[T]) -> Iterator[Sequence[T]]:
     return (everything[start : start + CHANGES_MAX] for start in range(0, len(everything), CHANGES_MAX))
 

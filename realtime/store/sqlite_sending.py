@@ -25,8 +25,7 @@ class SqliteSending(SqliteMembers):
         id: int | None = None,
     ) -> list[Stored]:
         message, most = Encoded.encode(content, sender), self._retention.max_rows
-        for target in targets:
-            self._about_to_publish(target)
+        await self._about_to_publish(targets)
         return await self._write(
             lambda db: publish.add(
                 db, targets, message, now=now, dedup_key=dedup_key, request=request, id=id, most=most
@@ -79,7 +78,7 @@ class SqliteSending(SqliteMembers):
         most = self._retention.max_rows
         waiting = await self.draft(id)
         if waiting is not None:
-            self._about_to_publish(waiting.target)
+            await self._about_to_publish([waiting.target])
         return await self._write(lambda db: drafts.publish_draft(db, id, now=now, most=most))
 
     async def cancel_draft(self, id: int) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from realtime.auth import Identity
 from realtime.engine.channel import Session
 from realtime.engine.channels import Channels
-from realtime.errors import RealtimeError
-from realtime.models import Content, InboxQuery, JsonObject, MembershipChange, Target
+from realtime.errors import RealtimeError, StoreUnavailable
+from realtime.models import Content, InboxQuery, JsonObject, Target
 from realtime.services.directory import Directory
 from realtime.services.rooms import RoomService
 from realtime.services.subscriptions import NAME_FIELDS, audience_key
@@ -109,8 +109,7 @@ class World:
         row: JsonObject = {"id": number, "technician_id": id}
         change = await self.store.change_entity(kind, number, lambda _: row, name_fields=NAME_FIELDS[kind])
         before, after = ({str(one["technician_id"])} - {"None"} if one else set() for one in (change.old, change.new))
-        await self.rooms.named(after - before, room)
-        await self.rooms.no_longer_named(before - after, room)
+        await self.rooms.follow_names(before, after, room)
         await self.rooms.recheck_room(room)
 
     async def give_role(self, id: str, role: str) -> None:
@@ -180,6 +179,83 @@ def test_nobody_can_tell_what_is_stored_at_once_from_what_is_stored_when_it_matt
     assert not waiting.rooms._subscriptions._written
 
 
+moving = st.one_of(
+    st.tuples(st.just("connect"), tab),
+    st.tuples(st.just("join"), tab, st.just("machine_1")),
+    st.tuples(st.just("join"), tab, st.just("machine_1")),
+    st.tuples(st.just("leave"), tab, st.just("machine_1")),
+    st.tuples(st.just("go"), tab),
+    st.tuples(st.just("send"), st.just("machine_1")),
+    st.tuples(st.just("fails")),
+    st.tuples(st.just("works")),
+)
+
+
+def refuse(*_: object) -> Any:
+    raise StoreUnavailable
+
+
+async def fail() -> Any:
+    raise OSError("disk I/O error")
+
+
+@pytest.mark.parametrize("how", ["is full", "fails in the middle"])
+@settings(deadline=None, max_examples=EXAMPLES)
+@example([("join", "c"), ("fails",), ("send",), ("works",), ("send",)])
+@example([("join", "c"), ("send",), ("fails",), ("go", "c"), ("works",), ("connect", "c"), ("join", "c"), ("go", "c")])
+@example(
+    [("join", "c"), ("send",), ("fails",), ("join", "a"), ("works",), ("send",), ("fails",), ("go", "a"), ("works",)]
+)
+@given(st.lists(moving, min_size=10, max_size=40))
+def test_whoever_is_inside_receives_what_was_accepted_and_nobody_else_whatever_failed_before(
+    how: str, steps: list[tuple[str, ...]]
+) -> None:
+    async def check() -> None:
+        received: dict[str, int] = dict.fromkeys(PEOPLE, 0)
+        async with World() as world:
+            submit = world.store._submit
+            changes = ("open_all", "change")
+            for what in [*(("connect", tab) for tab in TABS), *steps, ("works",), ("send", "machine_1")]:
+                name, *args = what
+                if name in ("join", "leave", "send") and args[-1:] != ["machine_1"]:
+                    args.append("machine_1")
+                inside = {id for id in PEOPLE if world.channels.is_inside(id, "machine_1")}
+                if name == "fails" and how == "is full":
+                    world.store._submit = refuse  # type: ignore[method-assign,assignment]
+                elif name == "fails":
+                    world.store._submit = failing(submit, changes)  # type: ignore[method-assign]
+                elif name == "works":
+                    world.store._submit = submit  # type: ignore[method-assign]
+                elif name != "send":
+                    await getattr(world, name)(*args)
+                elif await accepted(world.send(*args)):
+                    received.update({id: received[id] + 1 for id in inside})
+                if world.store._submit == submit:
+                    found = await world.titles()
+                    assert {id: len(ids) for id, ids in found.items()} == received, what
+
+    asyncio.run(check())
+
+
+def failing(submit: Any, which: Sequence[str]) -> Any:
+    """Let jobs that change memberships fail on the writer's thread, and do all others."""
+
+    def submitted(work: Any) -> asyncio.Future[Any]:
+        if any(name in work.__code__.co_names for name in which):
+            return asyncio.ensure_future(fail())
+        return submit(work)  # type: ignore[no-any-return]
+
+    return submitted
+
+
+async def accepted(sending: Coroutine[Any, Any, None]) -> bool:
+    try:
+        await sending
+    except (StoreUnavailable, OSError):
+        return False
+    return True
+
+
 async def test_nobody_is_asked_about_rooms_that_nothing_is_sent_to(monkeypatch: pytest.MonkeyPatch) -> None:
     async with World() as world:
         monkeypatch.setattr(world.store, "change_memberships", None)
@@ -193,20 +269,20 @@ async def test_nobody_is_asked_about_rooms_that_nothing_is_sent_to(monkeypatch: 
 
 async def test_a_person_with_two_tabs_is_written_down_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with World() as world:
-        asked: list[MembershipChange] = []
-        change = world.store.change_memberships
+        asked: list[tuple[str, Sequence[str]]] = []
+        open_memberships_of = world.store.open_memberships_of
 
-        def noted(wanted: Sequence[MembershipChange], *, now: float) -> asyncio.Future[frozenset[str]]:
-            asked.extend(wanted)
-            return change(wanted, now=now)
+        def noted(audience: str, readers: Sequence[str], *, now: float) -> asyncio.Future[frozenset[str]]:
+            asked.append((audience, readers))
+            return open_memberships_of(audience, readers, now=now)
 
-        monkeypatch.setattr(world.store, "change_memberships", noted)
+        monkeypatch.setattr(world.store, "open_memberships_of", noted)
         for tab in TABS:
             await world.connect(tab)
             await world.join(tab, "machine_1")
         for _ in range(2):
             await world.send("machine_1")
-        assert asked == [MembershipChange(f"user:{id}", "room:machine_1", open=True) for id in ("5", "6")]
+        assert asked == [("room:machine_1", ["user:5", "user:6"])]
 
 
 @pytest.mark.parametrize("known", [sqlite_membership.LATE_MAX, 0])

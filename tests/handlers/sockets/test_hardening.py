@@ -193,6 +193,32 @@ async def test_what_is_sent_while_a_right_is_asked_about_is_received(starter: St
     await backend.close()
 
 
+async def test_nothing_is_sent_to_whom_a_row_has_stopped_naming_while_it_is_asked_whether_they_may_stay(
+    starter: Starter,
+) -> None:
+    release, asked = asyncio.Event(), list[str]()
+    release.set()
+    backend = await slow_authority(release, asked)
+    running = await starter(room_auth_url=str(backend.make_url("/rooms")), room_auth_secret="s3cret")
+    admin = bearer(1, "admin")
+    await running.call("PUT", "/api/work-orders/1", by=admin, json={"customer_id": 5})
+    client = await running.connect(5)
+    assert (await client.ask("join_room", "work_order_1"))["success"] is True
+    release.clear()
+    asked.clear()
+    change = running.call("PATCH", "/api/work-orders/1", by=admin, json={"customer_id": 6})
+    patch = asyncio.create_task(change)
+    await until(lambda: asked)
+    sent = {"room": "work_order_1", "title": "for the next customer", "message": "text"}
+    assert (await running.call("POST", "/api/notifications", by=admin, json=sent))[0] == 201
+    _, answer = await running.call("GET", "/api/notifications", by=bearer(5))
+    assert answer["notifications"] == []
+    release.set()
+    assert (await patch)[0] == 200
+    assert not [event for event, _ in client.heard if event == "newNotification"]
+    await backend.close()
+
+
 async def test_refresh_with_the_same_role_asks_nobody(starter: Starter) -> None:
     release, asked = asyncio.Event(), list[str]()
     release.set()

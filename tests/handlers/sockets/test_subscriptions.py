@@ -1,6 +1,7 @@
 """Being in a room subscribes to its notifications: in which order, for how long, and what a failing store does."""
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import structlog
 
 from realtime.errors import StoreUnavailable
 from realtime.models import MembershipChange
+from realtime.store import sqlite_membership
 from tests.conftest import Starter
 from tests.support import Running, bearer, until
 
@@ -161,11 +163,34 @@ async def test_a_start_ends_what_a_crash_left_but_not_what_a_row_or_a_role_gives
     for id in (5, 6):
         client = await running.connect(id, "technician")
         await client.ask("join_room", {"rooms": ["work_order_1", "machine_1"]})
+    for room in (ROOM, "room:machine_1"):
+        assert {"user:5", "user:6"} <= set(await running.parts.store.readers(room))
     monkeypatch.setattr(running.parts.store, "change_memberships", lambda *_, **__: asyncio.Future())  # the crash
     await running.stop()
     again = await starter()
     found = sorted(await again.parts.store.open_memberships("room:"))
     assert found == [("user:1", "room:admin_room"), ("user:1", ROOM), ("user:5", ROOM)]
+
+
+async def test_a_notification_that_not_everybody_could_be_subscribed_to_is_refused(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await running.connect(5, "technician")
+    await client.ask("join_room", "work_order_1")
+    body = {"room": "work_order_1", "title": "parts", "message": "text"}
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_membership, "open_all", no_space)
+        status, answer = await running.call("POST", "/api/notifications", by=ADMIN, json=body)
+        assert (status, answer["code"]) == (503, "UNAVAILABLE")
+        status, answer = await running.call("POST", "/api/notifications?dry_run=true", by=ADMIN, json=body)
+        assert (status, answer["code"]) == (503, "UNAVAILABLE")
+    await send(running, "work_order_1", "parts")
+    assert (await client.hears("newNotification"))["title"] == "parts"
+    assert await titles(running, 5) == ["parts"]
+
+
+def no_space(*_: object) -> Any:
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 @pytest.mark.parametrize(
