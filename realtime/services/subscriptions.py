@@ -68,6 +68,7 @@ class Subscriptions:
         self._unended: dict[str, set[Principal]] = {}
         """Whose end in a room could not be stored."""
 
+        self._changing: dict[asyncio.Future[frozenset[Principal]], Sequence[MembershipChange]] = {}
         self._kept: Counter[str] = Counter()
         self._waits = store.ask_first(self._asked)
 
@@ -155,15 +156,17 @@ class Subscriptions:
             self._kept = +self._kept
             self._forget_empty(rooms)
 
-    def _asked(self, audience: str) -> asyncio.Future[Any] | None:
-        """Somebody is about to depend on who holds an audience."""
+    def _asked(self, audience: str, again: bool) -> asyncio.Future[Any] | None:
+        """Somebody is about to depend on who holds an audience; `again` after waiting for what this has returned."""
         if not audience.startswith(AUDIENCE_PREFIX):
             return None
         room = audience.removeprefix(AUDIENCE_PREFIX)
-        ending, writing = self._end_again(room), self.write_down(room)
-        if ending is None or writing is None:
-            return ending or writing
-        return asyncio.gather(ending, writing)
+        changing = [] if again else self._changes_of(audience)
+        awaited = [one for one in (*changing, self._end_again(room), self.write_down(room)) if one is not None]
+        return asyncio.gather(*awaited) if awaited else None
+
+    def _changes_of(self, audience: str) -> list[asyncio.Future[frozenset[Principal]]]:
+        return [asked for asked, changes in self._changing.items() if any(one.audience == audience for one in changes)]
 
     def _end_again(self, room: str) -> asyncio.Future[frozenset[Principal]] | None:
         """End what could not be ended when people left."""
@@ -206,6 +209,8 @@ class Subscriptions:
         if not changes:
             return None
         asked = self._store.change_memberships(changes, now=self._clock())
+        if self._waits:
+            self._changing[asked] = changes
         asked.add_done_callback(functools.partial(self._changed, changes, session.sid if session else ""))
         return asked
 
@@ -213,6 +218,7 @@ class Subscriptions:
         self, changes: Sequence[MembershipChange], sid: str, asked: asyncio.Future[frozenset[Principal]]
     ) -> None:
         """What could not be stored is stored when somebody depends on it; without a store that asks, it is lost."""
+        self._changing.pop(asked, None)
         opened = changes[0].open
         if not _failed(asked, sid=sid, opened=opened):
             self.count_may_have_changed(*(asked.result() if opened else {change.reader for change in changes}))

@@ -245,11 +245,12 @@ class InboxStore(Protocol):
         """As `change_memberships`, opening one key for many readers; somebody waits for it."""
         ...
 
-    def ask_first(self, ask: Callable[[str], Future[Any] | None]) -> bool:
+    def ask_first(self, ask: Callable[[str, bool], Future[Any] | None]) -> bool:
         """Offer to store memberships no sooner than something depends on them. Returns whether the store agrees.
 
         If so `add`, `publish_draft`, `readers` and `audience_size` call `ask` with an audience key first. It has what
         is not stored yet stored, and returns what has to succeed before they go on; when that fails they fail, too.
+        Then they ask again (True), because people may have come meanwhile, until nothing is returned.
         A store to which other processes publish does not agree. A key that `waits_late` cannot be held back: whoever
         opens it sees rows of before.
         """

@@ -100,7 +100,7 @@ class MongoMembership(MongoReaders):
     ) -> asyncio.Future[frozenset[Principal]]:
         return self.change_memberships([MembershipChange(reader, audience, open=True) for reader in readers], now=now)
 
-    def ask_first(self, ask: Callable[[str], asyncio.Future[Any] | None]) -> bool:
+    def ask_first(self, ask: Callable[[str, bool], asyncio.Future[Any] | None]) -> bool:
         """Other processes may publish here."""
         return False
 

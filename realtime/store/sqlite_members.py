@@ -26,7 +26,7 @@ class SqliteMembers(SqliteDatabase):
         self._looks = Gathering(self._look_at_users)
         self._tokens = Gathering(self._touch_users)
         self._changes = Gathering(self._change_memberships)
-        self._ask: Callable[[str], asyncio.Future[Any] | None] | None = None
+        self._ask: Callable[[str, bool], asyncio.Future[Any] | None] | None = None
         self._late: set[str] = set()
         self._opening: set[asyncio.Future[frozenset[Principal]]] = set()
 
@@ -99,7 +99,7 @@ class SqliteMembers(SqliteDatabase):
         asked.add_done_callback(self._opening.discard)
         return asked
 
-    def ask_first(self, ask: Callable[[str], asyncio.Future[Any] | None]) -> bool:
+    def ask_first(self, ask: Callable[[str, bool], asyncio.Future[Any] | None]) -> bool:
         if not self._file.serves_alone:
             return False
         self._ask = ask
@@ -112,11 +112,13 @@ class SqliteMembers(SqliteDatabase):
         """Return when it is stored who holds audiences, without giving way any more. Raises what storing raises."""
         if self._ask is None:
             return
-        while asked := [future for audience in audiences if (future := self._ask(audience)) is not None]:
+        again = False
+        while asked := [future for audience in audiences if (future := self._ask(audience, again)) is not None]:
             self._hand_over()
             await asyncio.wait(asked)
             for future in asked:
                 future.result()
+            again = True
 
     async def _about_to_publish(self, targets: Sequence[Target]) -> None:
         await self._ask_about(*dict.fromkeys(target.audience for target in targets if target.audience is not None))

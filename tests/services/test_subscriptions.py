@@ -202,6 +202,7 @@ async def fail() -> Any:
 @pytest.mark.parametrize("how", ["is full", "fails in the middle"])
 @settings(deadline=None, max_examples=EXAMPLES)
 @example([("join", "c"), ("fails",), ("send",), ("works",), ("send",)])
+@example([("join", "a"), ("send",), ("fails",), ("leave", "a"), ("send",)])
 @example([("join", "c"), ("send",), ("fails",), ("go", "c"), ("works",), ("connect", "c"), ("join", "c"), ("go", "c")])
 @example(
     [("join", "c"), ("send",), ("fails",), ("join", "a"), ("works",), ("send",), ("fails",), ("go", "a"), ("works",)]
@@ -334,7 +335,7 @@ async def test_a_process_that_ends_leaves_no_subscription_of_a_connection(tmp_pa
 
 async def test_a_store_that_others_serve_too_wants_to_be_told_at_once(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "shared.db", exclusive=False)
-    assert store.ask_first(lambda audience: None) is False
+    assert store.ask_first(lambda audience, again: None) is False
     async with World(store) as world:
         await world.connect("c")
         await world.join("c", "machine_1")
