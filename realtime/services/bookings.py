@@ -12,8 +12,8 @@ from realtime.models import Change, Content, EntityQuery, JsonObject, Target, Wi
 from realtime.publisher import Publisher
 from realtime.services.directory import ADMIN_AUDIENCE, Directory
 from realtime.services.entities import Actor, EntityService, Kind, Step
+from realtime.services.naming import names_person
 from realtime.services.notifications import NotificationService
-from realtime.services.subscriptions import names_person
 from realtime.store.base import Store
 from rooms import names
 from rooms.policy import PUBLISHER_ROLES, Member

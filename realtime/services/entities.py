@@ -11,8 +11,8 @@ from realtime.clock import Clock, timestamp
 from realtime.errors import Code, RealtimeError, StoreUnavailable
 from realtime.events import Action
 from realtime.models import Change, EntityQuery, JsonObject, WireId, wire_id
+from realtime.services.naming import NAME_FIELDS, names_person, people_of
 from realtime.services.rooms import RoomService, parse_room
-from realtime.services.subscriptions import NAME_FIELDS, names_person, people_of
 from realtime.store.base import Store
 from rooms.policy import PUBLISHER_ROLES, Member
 

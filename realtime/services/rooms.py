@@ -13,7 +13,8 @@ from realtime.engine.channels import Channels
 from realtime.errors import Code, RealtimeError
 from realtime.models import user_principal
 from realtime.services.directory import CountWatcher, Directory
-from realtime.services.subscriptions import ENTITY_KINDS, Subscriptions, audience_key, names_person
+from realtime.services.naming import ENTITY_KINDS, names_person
+from realtime.services.subscriptions import Subscriptions, audience_key
 from realtime.store.base import Store
 from rooms import names
 from rooms.membership import RoomLimit

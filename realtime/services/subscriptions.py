@@ -11,7 +11,7 @@ asks for waits for that.
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +21,9 @@ from realtime.clock import Clock
 from realtime.engine.channel import Session
 from realtime.engine.channels import Channels
 from realtime.errors import StoreUnavailable
-from realtime.models import JsonObject, MembershipChange, Principal, user_principal
+from realtime.models import MembershipChange, Principal, user_principal
 from realtime.services.directory import CountWatcher
+from realtime.services.naming import ENTITY_KINDS
 from realtime.store.base import Store
 from rooms import names
 from rooms.names import Room
@@ -30,23 +31,6 @@ from rooms.names import Room
 log = structlog.get_logger(__name__)
 
 AUDIENCE_PREFIX = "room:"
-ENTITY_KINDS = {"work_order_": "work_order", "ticket_": "ticket", "booking_": "booking"}
-NAME_FIELDS: Mapping[str, Sequence[str]] = {
-    "work_order": ("technician_id", "customer_id", "created_by"),
-    "ticket": ("technician_id", "customer_id", "created_by"),
-    "booking": ("userId", "ownerId", "created_by"),
-    "review": ("userId",),
-}
-"""The fields whose values name people: they may be in the row's room and read the row."""
-
-
-def people_of(kind: str, row: JsonObject | None) -> set[str]:
-    """Return the ids of everybody a row names."""
-    return {str(row[field]) for field in NAME_FIELDS[kind] if row.get(field) not in (None, "")} if row else set()
-
-
-def names_person(kind: str, row: JsonObject | None, user: str) -> bool:
-    return user in people_of(kind, row)
 
 
 def audience_key(room: str) -> str:
@@ -70,7 +54,7 @@ class Subscriptions:
 
         self._changing: dict[asyncio.Future[frozenset[Principal]], Sequence[MembershipChange]] = {}
         self._kept: Counter[str] = Counter()
-        self._waits = store.ask_first(self._asked)
+        self._asking = store.ask_first(self._asked)
 
     def tell_counts(self, watcher: CountWatcher) -> None:
         """Losing or gaining a room's audience may change how many unread rows a person sees."""
@@ -99,9 +83,9 @@ class Subscriptions:
             return
         opening = []
         for name in names.chosen(rooms):
-            if not self._waits or name in self._written:
+            if self._asking is None or name in self._written:
                 opening.append(MembershipChange(identity.principal, audience_key(name), open=True))
-            elif self._store.waits_late(audience_key(name)):
+            elif self._asking.waits_late(audience_key(name)):
                 self.write_down(name)
         self._change(opening, session)
 
@@ -113,7 +97,7 @@ class Subscriptions:
         left, identity = names.chosen(rooms), session.identity
         if not identity.guest:
             gone = [name for name in left if not self._channels.is_inside(identity.id, name)]
-            stored = [name for name in gone if not self._waits or name in self._written]
+            stored = [name for name in gone if self._asking is None or name in self._written]
             self._change([_closing(identity.principal, name) for name in stored], session)
             if gone and not stored:
                 self.count_may_have_changed(identity.principal)
@@ -125,7 +109,7 @@ class Subscriptions:
 
         Returns what everybody's being stored depends on; None when nobody has to be. Failures are logged.
         """
-        if not self._waits or not names.chosen([room]):
+        if self._asking is None or not names.chosen([room]):
             return None
         known = room in self._written
         writing = self._written.get(room)
@@ -134,7 +118,7 @@ class Subscriptions:
         readers = {s.identity.principal: None for s in self._channels.members(room) if not s.identity.guest}
         if not readers:
             return None
-        asked = self._store.open_memberships_of(audience_key(room), list(readers), now=self._clock())
+        asked = self._asking.open_memberships_of(audience_key(room), list(readers), now=self._clock())
         self._written[room] = asked
         asked.add_done_callback(functools.partial(self._wrote_down, room))
         return asked
@@ -209,7 +193,7 @@ class Subscriptions:
         if not changes:
             return None
         asked = self._store.change_memberships(changes, now=self._clock())
-        if self._waits:
+        if self._asking is not None:
             self._changing[asked] = changes
         asked.add_done_callback(functools.partial(self._changed, changes, session.sid if session else ""))
         return asked
@@ -222,7 +206,7 @@ class Subscriptions:
         opened = changes[0].open
         if not _failed(asked, sid=sid, opened=opened):
             self.count_may_have_changed(*(asked.result() if opened else {change.reader for change in changes}))
-        elif self._waits:
+        elif self._asking is not None:
             for change in changes:
                 room = change.audience.removeprefix(AUDIENCE_PREFIX)
                 if not opened:

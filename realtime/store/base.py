@@ -70,6 +70,20 @@ RECEIPT_DEVICES = 10
 """Devices of one reader whose receipts of one stage of one notification are kept; a device is what a client says."""
 
 
+class AskingStore(Protocol):
+    """A store that asks before it depends on who holds an audience key (`InboxStore.ask_first`)."""
+
+    def open_memberships_of(
+        self, audience: str, readers: Sequence[Principal], *, now: float
+    ) -> Future[frozenset[Principal]]:
+        """As `change_memberships`, opening one key for many readers; somebody waits for it."""
+        ...
+
+    def waits_late(self, audience: str) -> bool:
+        """Whether there may be `late_join` rows for a key, which cannot be held back: whoever opens it sees them."""
+        ...
+
+
 class InboxStore(Protocol):
     """Notifications as their readers see them."""
 
@@ -239,25 +253,14 @@ class InboxStore(Protocol):
         """
         ...
 
-    def open_memberships_of(
-        self, audience: str, readers: Sequence[Principal], *, now: float
-    ) -> Future[frozenset[Principal]]:
-        """As `change_memberships`, opening one key for many readers; somebody waits for it."""
-        ...
-
-    def ask_first(self, ask: Callable[[str, bool], Future[Any] | None]) -> bool:
-        """Offer to store memberships no sooner than something depends on them. Returns whether the store agrees.
+    def ask_first(self, ask: Callable[[str, bool], Future[Any] | None]) -> AskingStore | None:
+        """Offer to store memberships no sooner than something depends on them. Returns None unless the store agrees.
 
         If so `add`, `publish_draft`, `readers` and `audience_size` call `ask` with an audience key first. It has what
         is not stored yet stored, and returns what has to succeed before they go on; when that fails they fail, too.
         Then they ask again (True), because people may have come meanwhile, until nothing is returned.
-        A store to which other processes publish does not agree. A key that `waits_late` cannot be held back: whoever
-        opens it sees rows of before.
+        A store to which other processes publish does not agree.
         """
-        ...
-
-    def waits_late(self, audience: str) -> bool:
-        """Whether there may be `late_join` rows for a key."""
         ...
 
     async def drop_membership(self, reader: Principal, audience: str) -> None:

@@ -95,18 +95,8 @@ class MongoMembership(MongoReaders):
     ) -> asyncio.Future[frozenset[Principal]]:
         return self._changes.add(changes)
 
-    def open_memberships_of(
-        self, audience: str, readers: Sequence[Principal], *, now: float
-    ) -> asyncio.Future[frozenset[Principal]]:
-        return self.change_memberships([MembershipChange(reader, audience, open=True) for reader in readers], now=now)
-
-    def ask_first(self, ask: Callable[[str, bool], asyncio.Future[Any] | None]) -> bool:
+    def ask_first(self, ask: Callable[[str, bool], asyncio.Future[Any] | None]) -> None:
         """Other processes may publish here."""
-        return False
-
-    def waits_late(self, audience: str) -> bool:
-        """Only the database knows."""
-        return True
 
     async def settle(self, concerns: Callable[[MembershipChange], bool], *, every_token: bool = False) -> None:
         """Let what is asked now come after the changes of memberships, and the tokens, that it depends on."""

@@ -10,6 +10,7 @@ from realtime.errors import StoreUnavailable
 from realtime.models import MembershipChange, Principal, Retention, Seen, Target, User, user_principal
 from realtime.store import sqlite_directory as directory
 from realtime.store import sqlite_membership as membership
+from realtime.store.base import AskingStore
 from realtime.store.gathering import Gathering
 from realtime.store.sqlite_database import KEPT_BY_DEFAULT, SqliteDatabase
 from realtime.store.sqlite_writer import Work
@@ -99,11 +100,11 @@ class SqliteMembers(SqliteDatabase):
         asked.add_done_callback(self._opening.discard)
         return asked
 
-    def ask_first(self, ask: Callable[[str, bool], asyncio.Future[Any] | None]) -> bool:
+    def ask_first(self, ask: Callable[[str, bool], asyncio.Future[Any] | None]) -> AskingStore | None:
         if not self._file.serves_alone:
-            return False
+            return None
         self._ask = ask
-        return True
+        return self
 
     def waits_late(self, audience: str) -> bool:
         return audience in self._late or len(self._late) > membership.LATE_MAX

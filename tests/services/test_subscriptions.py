@@ -16,8 +16,9 @@ from realtime.engine.channels import Channels
 from realtime.errors import RealtimeError, StoreUnavailable
 from realtime.models import Content, InboxQuery, JsonObject, Target
 from realtime.services.directory import Directory
+from realtime.services.naming import NAME_FIELDS
 from realtime.services.rooms import RoomService
-from realtime.services.subscriptions import NAME_FIELDS, audience_key
+from realtime.services.subscriptions import audience_key
 from realtime.store import sqlite_membership
 from realtime.store.sqlite import SqliteStore
 from rooms.policy import auto_rooms
@@ -37,7 +38,7 @@ class World:
     def __init__(self, store: SqliteStore | None = None, *, eager: bool = False) -> None:
         self.store = store or SqliteStore(":memory:")
         if eager:
-            self.store.ask_first = lambda ask: False  # type: ignore[method-assign]
+            self.store.ask_first = lambda ask: None  # type: ignore[method-assign]
         self.channel = RecordingChannel("/")
         self.channels = Channels([self.channel, RecordingChannel("/other")])
         self.directory = Directory(self.store, lambda: NOW)
@@ -335,7 +336,7 @@ async def test_a_process_that_ends_leaves_no_subscription_of_a_connection(tmp_pa
 
 async def test_a_store_that_others_serve_too_wants_to_be_told_at_once(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "shared.db", exclusive=False)
-    assert store.ask_first(lambda audience, again: None) is False
+    assert store.ask_first(lambda audience, again: None) is None
     async with World(store) as world:
         await world.connect("c")
         await world.join("c", "machine_1")
